@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -23,14 +24,22 @@ from fedstill_server.fleet.bounded_grid import bounded
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.generations import in_force, settled
 from fedstill_server.fleet.nodes import read_nodes
+from fedstill_server.fleet.releasing import (
+    ReleaseNotes,
+    StageQuestions,
+    has_students_to_take_over,
+    switched_off,
+)
 from fedstill_server.fleet.replication import copies_commits
 from fedstill_server.fleet.round_notes import RoundNotes
 from fedstill_server.plugins import search_current_folder
 from fedstill_server.relay.connection import serve_relay
 from fedstill_server.relay.folder import RelayFolder
 from fedstill_server.relay.relayed_grid import RelayedGrid
+from fedstill_server.releases.release import ReleaseFolder
 from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.inquiry import Inquiry
 from fedstill_server.rounds.roster import NodeRegister
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.scheduled import FleetView, Scheduled
@@ -74,7 +83,10 @@ def main(grid: Grid, context: Context) -> None:
                 if config.secure_sums is None:  # whose devices have to be registered here
                     grid = relayed = RelayedGrid(grid, registered)
                     registered = relayed.registered
-                pacing = pacing_of(folder, config, store, registered)
+                notes = ReleaseNotes(folder)
+                stack.callback(notes.close)
+                inquiry = Inquiry(registered, StageQuestions(folder), notes.keep)
+                pacing = pacing_of(folder, config, store, registered, inquiry.look)
                 stack.enter_context(subscribe(RoundNotes(folder)))
             FleetRun(
                 grid,
@@ -90,13 +102,22 @@ def main(grid: Grid, context: Context) -> None:
         store.close()
 
 
-def pacing_of(folder: Path, config: FleetConfig, store: RunStore, registered: NodeRegister) -> Scheduled:
+def pacing_of(
+    folder: Path,
+    config: FleetConfig,
+    store: RunStore,
+    registered: NodeRegister,
+    meanwhile: Callable[[Grid], None],
+) -> Scheduled:
     """The pace of a real fleet's rounds: by its schedule, and until another generation is in force."""
     view = FleetView(
         schedule=functools.partial(Schedule.read, folder, continuous=config.continuous),
         registered=lambda: len(registered()),
         last_records=store.last_records,
-        superseded=lambda: read_generation(folder) != config.generation,
+        held=functools.partial(switched_off, folder),
+        superseded=lambda: read_generation(folder) != config.generation or has_students_to_take_over(folder),
+        outstays=lambda: ReleaseFolder(folder).on_its_way() is not None,
+        meanwhile=meanwhile,
         in_force=functools.partial(in_force, folder, config.generation),
     )
     return Scheduled(config, view)

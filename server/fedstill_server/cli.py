@@ -22,6 +22,7 @@ from fedstill_server.commands import (
     generations,
     publish,
     relay,
+    release,
     schedule,
     seal,
 )
@@ -45,6 +46,7 @@ fleet.register(cli)
 devices.register(cli)
 generations.register(cli)
 publish.register(cli)
+release.register(cli)
 distill.register(cli)
 copies.register(cli)
 schedule.register(cli)

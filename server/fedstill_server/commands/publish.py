@@ -39,9 +39,14 @@ def publish(
             show_default=False,
         ),
     ] = None,
+    instead: Annotated[
+        bool, typer.Option("--instead", help="Take the release back that is on its way in stages, first.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sign the newest students, and offer them to the fleet's devices.
+    """Sign the newest students, and offer them to all of the fleet's devices at once.
+
+    Where devices answer already, let some try it first: fedstill-server release start.
 
     A package holds the student's inference graph, its weights, the training and forward graphs of the
     fleet's method, and the public set. All packages of one call get the same new version, and become
@@ -56,11 +61,13 @@ def publish(
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.generations import staged_generation, switch_generation
     from fedstill_server.fleet.handover import hand_over
+    from fedstill_server.fleet.releasing import end_release
     from fedstill_server.operations.audit import AuditLog
     from fedstill_server.publish.errors import PublishError
     from fedstill_server.publish.students import publish_students
 
     staged = staged_generation(fleet) if FleetFolder.is_at(fleet) else None
+    end_release(fleet, "something else was published", asked=instead)
     if package and staged is not None:
         raise PublishError(f"--package: generation {staged.number} is staged; publish that first.")
     if package:

@@ -6,7 +6,7 @@ go on from them, and the next packages are made of them, with the fleet's own tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -40,8 +40,18 @@ def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
         PublishError: The fleet has no such family, or one with other shapes or words.
         FleetError: The fleet is up.
     """
+    students = {name: one.parameters for name, one in given_students(fleet, packages).items()}
+    with ExitStack() as stack:
+        if FleetFolder.is_at(fleet):
+            stack.enter_context(FleetFolder.open(fleet).held())
+        replace_students(fleet, students)
+    return list(students)
+
+
+def given_students(fleet: Path, packages: Sequence[Path]) -> dict[str, StudentPackage]:
+    """The students of these folders, by family; raises PublishError where the fleet cannot have one."""
     config = read_fleet_config(fleet)
-    students: dict[str, Parameters] = {}
+    students: dict[str, StudentPackage] = {}
     for folder in packages:
         package = _read(folder)
         _check(fleet, config, package, where=folder)
@@ -50,12 +60,8 @@ def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
             raise PublishError(
                 f"--package {folder}: a second student of {family!r}; give one of each family."
             )
-        students[family] = dict(package.parameters)
-    with ExitStack() as stack:
-        if FleetFolder.is_at(fleet):
-            stack.enter_context(FleetFolder.open(fleet).held())
-        _replace(fleet, students)
-    return list(students)
+        students[family] = package
+    return students
 
 
 def _read(folder: Path) -> StudentPackage:
@@ -89,7 +95,8 @@ def _check(fleet: Path, config: FleetConfig, package: StudentPackage, *, where: 
         raise PublishError(f"--package {where}: {stranger}.")
 
 
-def _replace(fleet: Path, students: dict[str, Parameters]) -> None:
+def replace_students(fleet: Path, students: Mapping[str, Parameters]) -> None:
+    """Have the fleet's rounds go on from these students; no run may be going on."""
     store = RunStore(fleet)
     try:
         checkpoint = store.latest()

@@ -29,9 +29,16 @@ from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.generations import config_in_force, is_switching
 from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
+from fedstill_server.fleet.releasing import (
+    ReleaseNotes,
+    controller_of,
+    switched_off,
+    take_students_over,
+)
 from fedstill_server.fleet.replication import Replication
 from fedstill_server.fleet.sightings import NodeFacts
 from fedstill_server.publish.repository import Repository
+from fedstill_server.releases.release import ReleaseFolder
 from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.rounds_status import RoundsStatus
@@ -75,6 +82,10 @@ class FleetUp:
         self._store = RunStore(fleet.folder)
         self._never_again: set[str] = set()  # keys that Flower takes no more
         self._node_facts = NodeFacts(fleet.folder, watch.on_text)
+        self._notes = ReleaseNotes(fleet.folder, watch.on_text)
+        self._releases = controller_of(fleet.folder, self._notes)
+        self._release_trouble = ""
+        self._was_off = False
         self._admitted: dict[int, RegisteredNode] | None = None  # as written down
         self._reported = 0  # rounds
         self._told = ""  # what the rounds wait for
@@ -99,6 +110,7 @@ class FleetUp:
         with ExitStack() as stack:
             stack.callback(self._store.close)
             stack.callback(self._node_facts.close)
+            stack.callback(self._notes.close)
             stack.enter_context(self._fleet.held())
             replication = stack.enter_context(Replication(self._fleet, self._watch.on_text).held())
             self._check()
@@ -109,8 +121,10 @@ class FleetUp:
                 children.poll(self._started_again)
                 replication.look()
                 self._refresh()
+                self._lead_release()
                 try:
                     self._follow_generation(control)
+                    self._follow_kill_switch(control)
                     self._admit_devices(control)
                     run = self._supervise_run(control)
                 except (httpx.HTTPError, ConnectionError) as error:
@@ -119,7 +133,7 @@ class FleetUp:
                 self._report_rounds()
                 if self._rounds_left() > 0:
                     self._report_waiting()
-                elif run is None or run.is_over:
+                elif (run is None or run.is_over) and not self._has_work():
                     self._report_end()
                     if run is not None and run.is_completed and not stay:
                         return
@@ -223,14 +237,40 @@ class FleetUp:
             if not run.is_over:
                 control.stop_run(run.run_id)
 
+    def _lead_release(self) -> None:
+        """Have a release go on, or back; what is in its way is told once."""
+        try:
+            self._releases.step()
+            trouble = ""
+        except FedstillError as error:
+            trouble = f"the release waits: {error}"
+        if trouble and trouble != self._release_trouble:
+            self._watch.on_text(trouble)
+        self._release_trouble = trouble
+
+    def _follow_kill_switch(self, control: Control) -> None:
+        """End a round that was going on when the operator switched rounds off; a new run waits for them."""
+        is_off = bool(switched_off(self._fleet.folder))
+        if is_off and not self._was_off:
+            for run in control.runs():
+                if not run.is_over:
+                    control.stop_run(run.run_id)
+        self._was_off = is_off
+
+    def _has_work(self) -> bool:
+        """Whether a run is needed: for rounds, or to ask devices about a release."""
+        return self._rounds_left() > 0 or ReleaseFolder(self._fleet.folder).on_its_way() is not None
+
     def _supervise_run(self, control: Control) -> RunStatus | None:
         """Start the run, or a new one that goes on where a failed one ended."""
         runs = control.runs()
         run = runs[-1] if runs else None
         if run is not None and not run.is_over:
             return run
-        if self._rounds_left() == 0 or not self._register.all():
+        if not self._has_work() or not self._register.all():
             return run
+        if families := take_students_over(self._fleet.folder):
+            self._watch.on_text(f"rounds go on from the released students of {', '.join(families)}")
         now = time.monotonic()
         if run is not None and self._start_again_at == 0.0:
             self._watch.on_text(f"run {run.run_id} ended as {run.status}; it goes on in a new one")

@@ -123,6 +123,16 @@ class Repository:
         except (OSError, WireError) as error:
             raise PublishError(f"{self.folder}: the release plan cannot be read: {error}") from None
 
+    def quality(self, family: str) -> dict[str, float]:
+        """The figures that the stable package of a family was published with, by name; empty without one."""
+        entry = self._offered().get(f"{STABLE}/{family}.json")
+        return {} if entry is None else dict(self._targets.manifest(entry).quality)
+
+    def earlier_generations(self) -> set[int]:
+        """The generations of the packages that were stable before."""
+        before = (entry for path, entry in self._offered().items() if path.startswith(f"{PREVIOUS}/"))
+        return {self._targets.manifest(entry).generation for entry in before}
+
     def problems(self) -> list[str]:
         """What a device would refuse, in words: metadata that no key signed, and files that are others."""
         problems = self._metadata.problems()
@@ -221,7 +231,8 @@ class Repository:
                 if (stable := before.get(f"{STABLE}/{family}.json")) is not None:
                     offered |= self._targets.put_elsewhere(stable, PREVIOUS)
                 offered |= self._targets.put_elsewhere(candidate, STABLE)
-            return self._follow(self._next_plan(candidate=None), offered, before, now=now)
+            plan = self._next_plan(candidate=None, paused=False)
+            return self._follow(plan, offered, before, now=now)
 
     def withdraw(
         self, versions: Iterable[int], *, now: datetime | None = None, **changes: Any

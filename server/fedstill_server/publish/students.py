@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedstill_proto.arrays import Parameters
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.task_bounds import TaskBounds
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.schedule import Schedule
@@ -19,6 +22,21 @@ from fedstill_server.rounds.run_store import RunStore, RunStoreError
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public, load_test, task_of, training_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltStudents:
+    """Packages of one new version, which nobody is offered yet.
+
+    Attributes:
+        packages: One for each family.
+        asks: What devices of each family will be asked.
+        config: Of the fleet's generation that they belong to.
+    """
+
+    packages: tuple[StudentPackage, ...]
+    asks: Mapping[str, TaskBounds]
+    config: FleetConfig
 
 
 def publish_students(
@@ -36,32 +54,55 @@ def publish_students(
         PublishError: The fleet has no such family, or a package cannot be published.
         RunStoreError: The fleet is not prepared.
     """
+    built, repository = build_students(fleet, families, source=source), Repository.open(fleet)
+    repository.publish(built.packages, asks=built.asks)
+    published = repository.published()
+    return [published[package.manifest.family] for package in built.packages]
+
+
+def build_students(
+    fleet: Path,
+    families: Sequence[str] = (),
+    *,
+    source: Path | None = None,
+    instead: Mapping[str, Parameters] | None = None,
+) -> BuiltStudents:
+    """Build packages of a fleet's newest students; arguments and errors are those of `publish_students`.
+
+    Args:
+        fleet: The fleet's folder.
+        families: Whose packages; none are all of the fleet's.
+        source: That of a staged generation.
+        instead: Weights to take in place of the newest, by family.
+    """
     source = source or fleet
     config, repository = read_fleet_config(source), Repository.open(fleet)
     chosen = _chosen(config, families)
     state = newest_state(source)
-    students = state.students
+    students = {**state.students, **(instead or {})}
     public, test, task = load_public(source, config), load_test(source, config), task_of(config)
     method = build_method(config, public)
     most = Schedule.read(fleet, continuous=config.continuous).most_rounds_a_day
-    asks = {family: statement_of(config, method, state, family, most_rounds_a_day=most) for family in chosen}
     version = repository.next_version()
-    packages = [
-        build_package(
-            config,
-            family,
-            students[family],
-            package_version=version,
-            public_x=public.x,
-            quality=_quality(config, family, students[family], test),
-            files=task.package_files(source, config, family, students[family], test),
-            cache=fleet / "server" / "artifacts",
-        )
-        for family in chosen
-    ]
-    repository.publish(packages, asks=asks)
-    published = repository.published()
-    return [published[family] for family in chosen]
+    return BuiltStudents(
+        packages=tuple(
+            build_package(
+                config,
+                family,
+                students[family],
+                package_version=version,
+                public_x=public.x,
+                quality=_quality(config, family, students[family], test),
+                files=task.package_files(source, config, family, students[family], test),
+                cache=fleet / "server" / "artifacts",
+            )
+            for family in chosen
+        ),
+        asks={
+            family: statement_of(config, method, state, family, most_rounds_a_day=most) for family in chosen
+        },
+        config=config,
+    )
 
 
 def newest_state(fleet: Path) -> FleetState:

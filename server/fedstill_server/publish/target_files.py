@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.manifest import StudentManifest
 from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET, ReleasePlan
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.files import SHARED, replace_file
@@ -66,6 +67,10 @@ class TargetFiles:
         moved = self._write(path, self._file(entry).read_bytes())
         moved.unrecognized_fields["custom"] = entry.custom
         return {path: moved}
+
+    def manifest(self, entry: TargetFile) -> StudentManifest:
+        """The manifest that an entry stands for; raises WireError, or OSError where it is gone."""
+        return StudentManifest.from_json(self._file(entry).read_bytes())
 
     def put_plan(self, plan: ReleasePlan) -> dict[str, TargetFile]:
         """Write the release plan; returns its entry in the targets metadata, by path."""

@@ -12,13 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.release_plan import ReleasePlan
 from fedstill_proto.system.release_report import ReleaseReport
+from fedstill_proto.task_bounds import TaskBounds
 
+from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.repository import Repository
 from fedstill_server.releases.errors import ReleaseError
 from fedstill_server.releases.gates import judge
-from fedstill_server.releases.release import ReleaseFolder, StagedRelease
+from fedstill_server.releases.release import ReleaseFolder, StagedRelease, chosen_salt
+from fedstill_server.releases.rules import ReleaseRules
 
 Tell = Callable[[str, str], None]
 """Called with one word of what happened and a text for a person."""
@@ -62,8 +66,59 @@ class ReleaseController:
         self._releases, self._repository = ReleaseFolder(fleet), Repository(fleet)
         self._devices, self._promoted, self._tell, self._clock = devices, promoted, tell, clock
 
+    def start(
+        self, packages: Sequence[StudentPackage], rules: ReleaseRules, *, asks: Mapping[str, TaskBounds]
+    ) -> StagedRelease:
+        """Offer packages to the devices of the first stage.
+
+        Args:
+            packages: Of one version and generation, one for each family.
+            rules: How the release goes on.
+            asks: What devices of each family will be asked.
+
+        Raises:
+            ReleaseError: Another release is on its way, or no device could try this one.
+            PublishError: A package is not newer than the stable one.
+        """
+        with self._releases.held():
+            if (other := self._releases.on_its_way()) is not None:
+                raise ReleaseError(
+                    f"release {other.package_version} is on its way; wait for it, or take it back: "
+                    f"fedstill-server release rollback {self._releases.fleet}"
+                )
+            keys, manifest, now = self._devices.keys(), packages[0].manifest, self._clock()
+            version = manifest.package_version
+            if not keys:
+                raise ReleaseError(
+                    "no device is registered that could try the release; to all that will be: "
+                    f"fedstill-server publish {self._releases.fleet}"
+                )
+            text = f"release {version} goes to {rules.stages[0]:.0%} of the devices"
+            release = StagedRelease(
+                package_version=version,
+                generation=manifest.generation,
+                families=tuple(package.manifest.family for package in packages),
+                salt=chosen_salt(version, rules.stages, list(keys.values())),
+                rules=rules,
+                stage_since=now,
+            ).stepped("started", text, at=now)
+            self._releases.write(release)
+            try:
+                self._repository.offer(packages, release.candidate, asks=asks)
+            except FedstillError:
+                self._releases.forget(release)
+                raise
+        self._tell("release", text)
+        return release
+
     def step(self) -> StagedRelease | None:
         """Look at the release that is on its way, and do what is due; returns it as it is then."""
+        if self._releases.on_its_way() is None:
+            return None
+        with self._releases.held():
+            return self._step()
+
+    def _step(self) -> StagedRelease | None:
         release = self._releases.on_its_way()
         if release is None:
             return None
@@ -78,10 +133,11 @@ class ReleaseController:
         failed = [verdict for verdict in verdicts if verdict.failed]
         if failed:
             reason = "; ".join(f"{verdict.gate}: {verdict.text}" for verdict in failed)
-            return self.take_back(reason, what="gate")
-        if release.paused or self.waits_for(release, reports):
+            return self._take_back(release, reason, what="gate")
+        plan = self._repository.plan()
+        if release.paused or plan is None or plan.rounds_off or self.waits_for(release, reports):
             return release
-        return self.advance("its gates passed")
+        return self._advance(release, "its gates passed")
 
     def reports(self, release: StagedRelease) -> dict[str, ReleaseReport]:
         """The reports of the devices of the release's stage."""
@@ -111,42 +167,89 @@ class ReleaseController:
 
     def advance(self, why: str) -> StagedRelease:
         """Go on to the next stage, or make it everybody's; raises ReleaseError where there is none."""
-        release, now = self._releases.required(), self._clock()
-        if release.stage + 1 < len(release.rules.stages):
-            share = release.rules.stages[release.stage + 1]
-            text = f"release {release.package_version} goes to {share:.0%} of the devices: {why}"
-            release = release.stepped(
-                "stage", text, at=now, stage=release.stage + 1, stage_since=now, verdicts=()
-            )
-            self._releases.write(release)
-            self._bring_plan_up(release)
-        else:
-            self._repository.promote()
-            self._promoted(release)
-            text = f"release {release.package_version} is everybody's: {why}"
-            release = release.stepped("done", text, at=now, status="done")
-            self._releases.write(release)
+        with self._releases.held():
+            return self._advance(self._releases.required(), why)
+
+    def _advance(self, release: StagedRelease, why: str) -> StagedRelease:
+        now = self._clock()
+        if release.stage + 1 == len(release.rules.stages):
+            return self._promote(release, why)
+        share = release.rules.stages[release.stage + 1]
+        text = f"release {release.package_version} goes to {share:.0%} of the devices: {why}"
+        release = release.stepped(
+            "stage", text, at=now, stage=release.stage + 1, stage_since=now, verdicts=()
+        )
+        self._releases.write(release)
+        self._bring_plan_up(release)
         self._tell("release", text)
         return release
 
-    def take_back(self, reason: str, *, what: str = "operator") -> StagedRelease:
-        """Take the release back from all devices that have it; raises ReleaseError where there is none."""
-        release, now = self._releases.required(), self._clock()
+    def _promote(self, release: StagedRelease, why: str) -> StagedRelease:
+        """Make a release everybody's; whoever is killed in between is followed by `_ended`."""
+        published = {one.package_version for one in self._repository.published().values()}
+        if release.package_version not in published:
+            self._repository.promote()
+        self._promoted(release)
+        text = f"release {release.package_version} is everybody's: {why}"
+        release = release.stepped("done", text, at=self._clock(), status="done")
+        self._releases.write(release)
+        self._tell("release", text)
+        return release
+
+    def take_back(self, reason: str) -> StagedRelease:
+        """Take the release back from all devices that have it.
+
+        Where none is on its way, it is the last one that became everybody's, if devices can go back to the
+        package before.
+
+        Raises:
+            ReleaseError: There is none.
+        """
+        with self._releases.held():
+            release = self._releases.on_its_way() or self._reversible()
+            return self._take_back(release, reason)
+
+    def _reversible(self) -> StagedRelease:
+        """The release that all devices have; raises ReleaseError where none is, or none can be taken back."""
+        done = [release for release in self._releases.all() if release.status == "done"]
+        published = {one.package_version for one in self._repository.published().values()}
+        if not done or done[-1].package_version not in published:
+            return self._releases.required()
+        newest = done[-1]
+        if newest.generation not in self._repository.earlier_generations():
+            raise ReleaseError(
+                f"release {newest.package_version}: no package of its generation {newest.generation} is "
+                "there to go back to; start another release"
+            )
+        return newest
+
+    def _take_back(self, release: StagedRelease, reason: str, *, what: str = "operator") -> StagedRelease:
         text = f"release {release.package_version} is taken back: {reason}"
-        release = release.stepped(what, text, at=now, status="taken back", reason=reason)
-        # The devices come first: a killed process finds the withdrawal, and writes it down.
-        self._withdraw(release.package_version)
+        before = release
+        if release.reason != reason:  # written down before, so that whoever is killed now is followed
+            release = release.stepped(what, text, at=self._clock(), reason=reason, status="staged")
+            self._releases.write(release)
+        plan = self._repository.plan()
+        if plan is None or release.package_version not in plan.withdrawn:
+            try:
+                self._repository.withdraw([release.package_version], paused=False)
+            except PublishError:
+                self._releases.write(before)
+                raise
+        release = replace(release, status="taken back")
         self._releases.write(release)
         self._tell("release-taken-back", text)
         return release
 
     def pause(self, paused: bool) -> StagedRelease:
         """Keep the release in its stage, or let it go on; raises ReleaseError where none is on its way."""
-        release = self._releases.required()
-        text = f"release {release.package_version} {'is paused' if paused else 'goes on'}"
-        release = release.stepped("paused" if paused else "resumed", text, at=self._clock(), paused=paused)
-        self._releases.write(release)
-        self._bring_plan_up(release)
+        with self._releases.held():
+            release = self._releases.required()
+            text = f"release {release.package_version} {'is paused' if paused else 'goes on'}"
+            what = "paused" if paused else "resumed"
+            release = release.stepped(what, text, at=self._clock(), paused=paused)
+            self._releases.write(release)
+            self._bring_plan_up(release)
         self._tell("release", text)
         return release
 
@@ -154,32 +257,27 @@ class ReleaseController:
         """Have no device take part, and none answer from a newer package than this one.
 
         Args:
-            answer_from: The version of the last good package; None leaves devices what they have.
+            answer_from: The version of the last good package; None is the stable one: what is on its way is
+                taken back.
             reason: For the people who see it.
 
         Raises:
-            PublishError: There is no package of that version, or an earlier one, any more.
+            PublishError: There is no package of that version, or an earlier one, any more; rounds are
+                switched off all the same.
         """
-        newer: Sequence[int] = ()
-        if answer_from is not None:
-            offered = {**self._repository.published(), **self._repository.candidates()}.values()
-            versions = [one.package_version for one in offered]
-            if answer_from < 1:
-                raise ReleaseError(f"answer_from: {answer_from} is no version of a package.")
-            newer = range(answer_from + 1, max(versions, default=0) + 1)
-        release = self._releases.on_its_way()
-        if newer:
-            plan = self._repository.withdraw(newer, rounds_off=True)
-        else:
+        if answer_from is not None and answer_from < 1:
+            raise ReleaseError(f"answer_from: {answer_from} is no version of a package.")
+        with self._releases.held():
             plan = self._repository.change_plan(rounds_off=True)
-        if release is not None and release.package_version in newer:
-            text = f"release {release.package_version} is taken back: the kill switch: {reason}"
-            self._releases.write(
-                release.stepped("killed", text, at=self._clock(), status="taken back", reason=reason)
-            )
-        since = "" if answer_from is None else f", and devices answer from package {answer_from}"
-        self._tell("kill", f"rounds are switched off{since}: {reason}")
-        return plan
+            self._tell("kill", f"rounds are switched off: {reason}")
+            release = self._releases.on_its_way()
+            if release is not None and (answer_from is None or release.package_version > answer_from):
+                self._take_back(release, f"the kill switch: {reason}", what="killed")
+            if answer_from is not None:
+                newer = range(answer_from + 1, self._repository.next_version())
+                plan = self._repository.withdraw(newer)
+                self._tell("kill", f"devices answer from package {answer_from} at most: {reason}")
+        return self._repository.plan() or plan
 
     def revive(self) -> ReleasePlan:
         """Let devices take part again; what was withdrawn stays so."""
@@ -188,34 +286,25 @@ class ReleaseController:
         return plan
 
     def _ended(self, release: StagedRelease) -> StagedRelease | None:
-        """Write down what a killed process had done with the release, and not said; None where it is none."""
+        """Bring to its end what a killed process had begun with the release; None where that is nothing."""
         plan, version = self._repository.plan(), release.package_version
+        if release.reason:
+            return self._take_back(release, release.reason)
         if plan is not None and version in plan.withdrawn:
-            return self.take_back("it was withdrawn")
+            return self._take_back(release, "it was withdrawn")
         if version in {one.package_version for one in self._repository.published().values()}:
-            text = f"release {version} is everybody's"
-            self._promoted(release)
-            release = release.stepped("done", text, at=self._clock(), status="done")
-            self._releases.write(release)
-            self._tell("release", text)
+            return self._promote(release, "its gates passed")
+        if plan is None or plan.candidate is None or plan.candidate.package_version != version:
+            self._releases.forget(release)
+            self._tell("release", f"release {version} was never offered: whoever started it was killed")
             return release
         return None
 
     def _bring_plan_up(self, release: StagedRelease) -> None:
         """Have the signed plan say what is written down."""
         plan = self._repository.plan()
-        if plan is None or plan.candidate is None:
-            raise ReleaseError(
-                f"release {release.package_version}: its packages are not offered; take it back: "
-                f"fedstill-server release rollback {self._releases.fleet}"
-            )
-        if (plan.candidate, plan.paused) != (release.candidate, release.paused):
+        if plan is None or (plan.candidate, plan.paused) != (release.candidate, release.paused):
             self._repository.change_plan(candidate=release.candidate, paused=release.paused)
-
-    def _withdraw(self, package_version: int) -> None:
-        plan = self._repository.plan()
-        if plan is None or package_version not in plan.withdrawn:
-            self._repository.withdraw([package_version])
 
 
 def report_of(document: Mapping[str, object]) -> ReleaseReport | None:

@@ -20,6 +20,7 @@ from fedstill_server.releases.rules import ReleaseRules
 
 _Z = 1.959963984540054  # of 95 %
 _LEAST_SLOWER_MS = 5.0
+_ENOUGH_EXAMPLES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,15 @@ def _right_answers(
         f"{after / examples:.1%} of {examples} right, {before / examples:.1%} before "
         f"({100 * low:+.1f} to {100 * high:+.1f} points)"
     )
-    return GateVerdict(gate=gate, failed=high < -rules.most_lost, text=text, reports=len(counted))
+    worse = loses((after, examples), (before, examples), rules)
+    return GateVerdict(gate=gate, failed=worse, text=text, reports=len(counted))
+
+
+def loses(after: tuple[int, int], before: tuple[int, int], rules: ReleaseRules) -> bool:
+    """Whether more right answers are lost than may be; each is (right answers, examples)."""
+    _, high = difference_of_shares(*after, *before)
+    change = after[0] / after[1] - before[0] / before[1]
+    return high < -rules.most_lost or (after[1] >= _ENOUGH_EXAMPLES and change < -rules.most_lost_anyway)
 
 
 def _troubled(gate: str, troubled: list[bool], most: float) -> GateVerdict:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import fcntl
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -97,6 +100,29 @@ class ReleaseFolder:
     def write(self, release: StagedRelease) -> None:
         """Replace what is known of a release."""
         write_sealed_json(self._file(release.package_version), to_json(release))
+
+    def forget(self, release: StagedRelease) -> None:
+        """Remove a release that nobody was ever offered."""
+        self._file(release.package_version).unlink(missing_ok=True)
+        shutil.rmtree(self.students(release.package_version), ignore_errors=True)
+
+    def students(self, package_version: int) -> Path:
+        """The folder of students that come with a release, and that rounds go on from once it is done."""
+        return self.fleet / RELEASES / f"{package_version}-students"
+
+    def to_take_over(self) -> StagedRelease | None:
+        """The newest release that is done and has students which rounds have not gone on from yet."""
+        done = (release for release in reversed(self.all()) if release.status == "done")
+        newest = next(done, None)
+        return newest if newest and self.students(newest.package_version).is_dir() else None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A context in which no other process changes a release."""
+        (self.fleet / RELEASES).mkdir(exist_ok=True, mode=0o700)
+        with (self.fleet / RELEASES / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def read(self, package_version: int) -> StagedRelease:
         """A release; raises ReleaseError where there is none of this version."""

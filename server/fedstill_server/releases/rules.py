@@ -16,7 +16,9 @@ class ReleaseRules:
         stages: The share of the devices in each stage, growing up to 1.
         least_time_s: Seconds that each stage lasts at least.
         least_reports: Devices of a stage that must have reported; where the stage has fewer, all of them.
-        most_lost: By how much of the held-out examples fewer answers may be right before it counts.
+        most_lost: By how much of the held-out examples fewer answers may be right, where it is more than
+            chance explains.
+        most_lost_anyway: The same of twenty examples or more, whatever chance explains.
         most_troubled: The share of devices that may have crashed with it, or failed to install it.
         most_refusing: The share of devices that may have refused a round since.
         slowest: How many times as long as before an answer may take, at the 95th percentile.
@@ -26,6 +28,7 @@ class ReleaseRules:
     least_time_s: float = 3600.0
     least_reports: int = 20
     most_lost: float = 0.01
+    most_lost_anyway: float = 0.1
     most_troubled: float = 0.05
     most_refusing: float = 0.5
     slowest: float = 2.0
@@ -37,7 +40,7 @@ class ReleaseRules:
             raise ReleaseError(
                 f"stages: {shown or 'none'} are not percents that grow from above 0 to 100, as 1,10,100 do."
             )
-        for name in ("most_lost", "most_troubled", "most_refusing"):
+        for name in ("most_lost", "most_lost_anyway", "most_troubled", "most_refusing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ReleaseError(f"{name}: {getattr(self, name)} is not a share from 0 to below 1.")
         if not 0 <= self.least_time_s < math.inf:

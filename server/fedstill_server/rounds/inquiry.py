@@ -6,6 +6,7 @@ No round waits for it: questions go out from time to time, and answers are taken
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from fedstill_server.rounds.roster import NodeRegister
 from fedstill_server.rounds.transport import push
 
 ASK_EVERY_S = 30.0
-_LOST_AFTER_S = 120.0
+_LOST_AFTER = 4  # times as long
 _MOST_AT_ONCE = 500
 
 log = logging.getLogger("fedstill.release")
@@ -27,10 +28,17 @@ log = logging.getLogger("fedstill.release")
 
 @dataclass(frozen=True)
 class Asked:
-    """Whom to ask about which package: the names of registered devices."""
+    """Whom to ask about which package.
+
+    Attributes:
+        package_version: The package's.
+        devices: The names of registered devices.
+        every_s: Seconds after which a device is asked again.
+    """
 
     package_version: int
     devices: Collection[str]
+    every_s: float = ASK_EVERY_S
 
 
 class Inquiry:
@@ -41,8 +49,6 @@ class Inquiry:
         registered: NodeRegister,
         asked: Callable[[], Asked | None],
         keep: Callable[[int, Mapping[str, ReleaseReport]], None],
-        *,
-        every_s: float = ASK_EVERY_S,
     ) -> None:
         """Ask nobody yet.
 
@@ -50,9 +56,8 @@ class Inquiry:
             registered: Tells the name of each registered node.
             asked: Tells whom to ask about what; None asks nobody.
             keep: Takes the reports on a package, by the device's name.
-            every_s: Seconds after which a device is asked again.
         """
-        self._registered, self._asked, self._keep, self._every_s = registered, asked, keep, every_s
+        self._registered, self._asked, self._keep = registered, asked, keep
         self._open: dict[str, tuple[str, int]] = {}  # message id -> device, package version
         self._asked_s: dict[str, float] = {}  # by device
 
@@ -68,12 +73,17 @@ class Inquiry:
             self._asked_s.clear()
             return
         now_s, present = clock_of(grid).now_s(), set(grid.get_node_ids())
-        wanted = set(asked.devices)
+        self._open = {
+            key: (name, version)
+            for key, (name, version) in self._open.items()
+            if now_s - self._asked_s.get(name, -math.inf) < _LOST_AFTER * asked.every_s
+        }
+        wanted = set(asked.devices) - {name for name, _ in self._open.values()}
         due = [
-            (self._asked_s.get(node.name, -self._every_s), number, node.name)
+            (self._asked_s.get(node.name, -math.inf), number, node.name)
             for number, node in self._registered().items()
             if node.name in wanted and number in present
-            if now_s - self._asked_s.get(node.name, -self._every_s) >= self._every_s
+            if now_s - self._asked_s.get(node.name, -math.inf) >= asked.every_s
         ]
         due = sorted(due)[:_MOST_AT_ONCE]
         messages = [
@@ -83,11 +93,6 @@ class Inquiry:
             self._asked_s[name] = now_s
             if message_id is not None:
                 self._open[message_id] = name, asked.package_version
-        lost = [
-            key for key, (name, _) in self._open.items() if now_s - self._asked_s.get(name, 0) > _LOST_AFTER_S
-        ]
-        for key in lost:
-            del self._open[key]
 
     def _receive(self, grid: Grid) -> None:
         if not self._open:

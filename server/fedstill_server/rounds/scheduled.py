@@ -48,6 +48,7 @@ class FleetView:
         last_records: The newest rounds, newest first, as many as asked for.
         held: Why no round may begin, whatever the schedule says; empty where nothing is in the way.
         superseded: Whether the run is over, since the fleet does something else from now on.
+        outstays: Whether the run goes on after its last round, only for what is done meanwhile.
         meanwhile: Called every few seconds while rounds wait, and before each.
         in_force: Guards what is written down for the run's generation.
     """
@@ -57,6 +58,7 @@ class FleetView:
     last_records: Callable[[int], Sequence[RoundRecord]]
     held: Callable[[], str] = lambda: ""
     superseded: Callable[[], bool] = lambda: False
+    outstays: Callable[[], bool] = lambda: False
     meanwhile: Callable[[Grid], None] = lambda grid: None
     in_force: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -126,20 +128,28 @@ class Scheduled:
         return self._now().astimezone(UTC).isoformat(timespec="seconds")
 
     def _is_over(self, number: int) -> bool:
-        return (number > self._config.rounds and not self._config.continuous) or self._view.superseded()
+        return (self._is_after_last(number) and not self._view.outstays()) or self._view.superseded()
+
+    def _is_after_last(self, number: int) -> bool:
+        return number > self._config.rounds and not self._config.continuous
 
     def _closed(self, number: int) -> events.RoundAwaited | None:
         """What the calendar, the operator and the day's allowance have against a round; None is nothing."""
         try:
             schedule = self._schedule = self._view.schedule()
+            held = self._view.held()
         except (FedstillError, OSError) as error:  # somebody has edited it by hand
             return self._awaited(number, "held", str(error))
+        if self._is_after_last(number):
+            return self._awaited(
+                number, "release", "all rounds are done; devices are asked about the release on its way"
+            )
         now = self._now()
         if schedule.paused:
             return self._awaited(
                 number, "paused", "rounds are paused; fedstill-server resume lets them go on"
             )
-        if held := self._view.held():
+        if held:
             return self._awaited(number, "held", held)
         if schedule.opened_until(now) is None:
             opens_at = schedule.next_window_at(now)
