@@ -9,6 +9,7 @@ device is opened, and held against what the process had acknowledged, or let out
   observe      examples in batches: no acknowledged one is lost or changed, no batch is there by half
   personalize  the old student answers or the new one; a learning goes on, to the same bits
   install      the old package or the new one is in use, verified; it can be installed afterwards
+  rebase       the owner's student of before answers, or the re-based one; it can be done afterwards
   enrol        the same command given again ends it, with the same key
   swap         students in each other's place, while the agent answers: no mixture
   round        the ledger has every release of which a byte has left; the round, asked again, is the same
@@ -43,13 +44,15 @@ from kills.observe import Observe
 from kills.operation import Operation, Problem, Whole, Words, say
 from kills.personalize import Personalize
 from kills.place import Place
+from kills.rebase import Rebase
 from kills.rounds import Rounds
 from kills.swap import Swap
 from rich.console import Console
 from rich.table import Table
 
 OPERATIONS: dict[str, Operation] = {
-    each.name: each for each in (Observe(), Personalize(), Install(), Enrol(), Swap(), Rounds(), Forget())
+    each.name: each
+    for each in (Observe(), Personalize(), Install(), Rebase(), Enrol(), Swap(), Rounds(), Forget())
 }
 # Calls of C that put something on the disk, let it out, or look at what is there.
 _DISK_CALLS = {"execute", "fetchall", "fsync", "write", "flush", "rename", "replace", "unlink", "remove"}

@@ -18,7 +18,7 @@ class Install:
     name = "install"
 
     def work(self, home: AgentHome, place: Place) -> None:
-        say(version=_update(home, place).version)
+        say(version=update_package(home, place).version)
 
     def look(self, home: AgentHome, place: Place, said: Words, whole: Whole) -> str:
         check_opens(home)
@@ -27,7 +27,7 @@ class Install:
         hold(not said.whole or version == 2, "version 2 was acknowledged, and is not installed")
         personal = digest_of(student_of(home, version=1))
         hold(personal == digest_of(student_of(place.home)), "the personal student has changed")
-        _update(home, place)
+        update_package(home, place)
         check_opens(home)
         hold(_installed(home).version == 2, "version 2 cannot be installed afterwards")
         hold(digest_of(student_of(home)) == personal, "the personal student has not gone over to version 2")
@@ -87,7 +87,7 @@ def _encryption() -> str:
     return ENCRYPTIONS[1]
 
 
-def _update(home: AgentHome, place: Place) -> InstalledPackage:
+def update_package(home: AgentHome, place: Place) -> InstalledPackage:
     with PrivateStore.open(home) as store:
         family = DeviceDescription.read(home.folder).family
         return update(home, store, place.source(home), family) or _known(store.installed())

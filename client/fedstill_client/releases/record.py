@@ -7,11 +7,9 @@ alone: a device that is killed after an installation knows that its owner's stud
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
-from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store import PrivateStore
 
 _NOTE = "release"
@@ -82,15 +80,15 @@ class ReleaseRecord:
 
 def read_record(store: PrivateStore) -> ReleaseRecord:
     """What is remembered of the package in use."""
-    return _of_package_in_use(store.ledger.noted(_NOTE), store.installations(), store.owners())
+    return _of_package_in_use(store, store.ledger.noted(_NOTE))
 
 
 def change_record(store: PrivateStore, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
     """Remember something else, all in one transaction; gives what is remembered then."""
-    history, owners, changed = store.installations(), store.owners(), []
+    changed = []
 
     def changing(text: str) -> str:
-        changed.append(change(_of_package_in_use(text, history, owners)))
+        changed.append(change(_of_package_in_use(store, text)))
         return json.dumps(asdict(changed[-1]))
 
     store.ledger.change_note(_NOTE, changing)
@@ -104,10 +102,8 @@ def rebase_is_due(store: PrivateStore) -> bool:
     return not record.settled or (is_another and store.owners() is not None)
 
 
-def _of_package_in_use(
-    text: str, history: list[InstalledPackage], owners: InstalledPackage | None
-) -> ReleaseRecord:
-    kept = _from_json(text)
+def _of_package_in_use(store: PrivateStore, text: str) -> ReleaseRecord:
+    kept, history, owners = _from_json(text), store.installations(), store.owners()
     version = history[-1].version if history else 0
     if kept is not None and kept.package_version == version:
         return kept
@@ -117,7 +113,7 @@ def _of_package_in_use(
     return ReleaseRecord(
         package_version=version,
         before_version=before if goes_on else 0,
-        since=time.time(),
+        since=store.installed_at(),
         settled=not goes_on,
         failures=0 if kept is None or goes_on else kept.failures,
         shunned=() if kept is None else kept.shunned,

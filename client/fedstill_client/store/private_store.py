@@ -426,6 +426,10 @@ class PrivateStore:
             for version, family, folder, digest in rows
         ]
 
+    def installed_at(self) -> float:
+        """When the package in use was installed, in seconds since 1970; 0 where there is none."""
+        return float(self._database.value("SELECT installed_at FROM installations ORDER BY id DESC") or 0)
+
     def setting(self, name: str) -> str | None:
         value = self._database.value("SELECT value FROM settings WHERE name = ?", (name,))
         return None if value is None else str(value)
