@@ -44,6 +44,9 @@ class Record:
 
     all: list[InstalledPackage] = field(default_factory=list)
 
+    def forget_kept_answers(self) -> None:
+        return
+
     def record_installation(
         self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
     ) -> None:

@@ -15,7 +15,7 @@ from fedstill_client.packages import install, load_installed, update
 from fedstill_client.privacy.statement import pin_statement, read_statement
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import AnotherGeneration
-from fedstill_client.store import PrivateStore
+from fedstill_client.store import PrivateStore, Release
 from fedstill_proto.flower_records import hello, read_hello_reply
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
@@ -28,6 +28,7 @@ from tests.client.package_samples import Fleet, full_package
 from tests.client.samples import FAMILY, examples, student
 from tests.client.test_device_home import task
 
+NOISED = Release("r1", 4, "public-set", values=1, bytes=6, digest="0" * 64, mechanism="gaussian", rho=0.5)
 PERSONAL = {name: array + np.float32(1) for name, array in student().items()}
 
 
@@ -50,6 +51,7 @@ def home(tmp_path: Path) -> AgentHome:
         own, before = OwnStudent("r1", 4, PERSONAL, PERSONAL), OwnStudent("r1", 3, student())
         store.students(manifest, manifest.package_version).save(own, before=before, fleet=student())
         store.keep_soft_labels(manifest.package_version, "r1", 4, b"labels")
+        store.ledger.debit_noised(NOISED, b"noised", budget=None)
     home.answers.mkdir()
     home.told.write_bytes(b"told")
     return home
@@ -75,6 +77,9 @@ def test_the_owner_s_student_goes_on(home: AgentHome, generation: int) -> None:
     assert (own.run, own.round, before.round) == ("r1", 4, 3)
     np.testing.assert_array_equal(own.parameters["hidden.weight"], PERSONAL["hidden.weight"])
     same = generation == 1
+    with PrivateStore.open(home) as store:  # no round of another one is answered by it; it stays paid for
+        assert store.ledger.noised_answer("r1", 4) == (b"noised" if same else b"")
+        assert store.ledger.totals().rho == 0.5
     assert (labels is not None, bool(own.control_variates)) == (same, same)
     assert (home.told.exists(), home.answers.exists()) == (same, same)
 
@@ -106,7 +111,7 @@ def test_a_round_of_another_generation_is_refused_and_a_release_is_looked_for(ho
                 refused(newer)
     assert home.release_wanted.exists()
     with PrivateStore.open(home) as store:
-        assert store.ledger.releases() == []
+        assert [one.round for one in store.ledger.releases()] == [4]
         install(home, store, next_package(generation=2))
     with FleetDevice.opened(home.folder) as device:
         device.perform(newer)

@@ -70,6 +70,9 @@ def test_a_package_for_a_newer_agent_is_refused(home: AgentHome) -> None:
 class PowerCut(Record):
     """The power fails while the store records."""
 
+    def forget_kept_answers(self) -> None:
+        return
+
     def record_installation(
         self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
     ) -> None:

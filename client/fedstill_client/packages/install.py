@@ -57,7 +57,7 @@ def install(
     store.record_installation(wanted, keeping=kept, owners=0 if owners is None else owners.version)
     _remove_all_but(home.packages, wanted, before, owners)
     if replaced is not None and replaced.generation != manifest.generation:
-        _forget_told(home)
+        _forget_told(home, store)
     return replace(wanted, anew=anew)
 
 
@@ -70,12 +70,15 @@ def go_back(home: AgentHome, store: InstallationRecord, earlier: InstalledPackag
     manifest = load_package(home, earlier).manifest
     store.record_installation(earlier)
     if replaced is not None and replaced.generation != manifest.generation:
-        _forget_told(home)
+        _forget_told(home, store)
     return earlier
 
 
-def _forget_told(home: AgentHome) -> None:
-    """Answers and tasks of another generation are coded against none of these."""
+def _forget_told(home: AgentHome, store: InstallationRecord) -> None:
+    """Answers and tasks of another generation are coded against none of these, and no round of it is answered
+    by what was sent before.
+    """
+    store.forget_kept_answers()
     shutil.rmtree(home.answers, ignore_errors=True)
     home.told.unlink(missing_ok=True)
 

@@ -59,6 +59,9 @@ class InstallationRecord(Protocol):
         returns. Until then, or later, an earlier package, of the version `owners`, may answer the owner.
         """
 
+    def forget_kept_answers(self) -> None:
+        """Send no noised answer again that was sent before; it stays paid for."""
+
     def installed(self) -> InstalledPackage | None:
         """The package in use."""
 

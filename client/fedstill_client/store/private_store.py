@@ -400,6 +400,11 @@ class PrivateStore:
                 ),
             )
 
+    def forget_kept_answers(self) -> None:
+        """Send no noised answer again that was sent before; it stays paid for."""
+        with self._database.transaction():
+            self._database.execute("UPDATE releases SET summary = NULL")
+
     def installed(self) -> InstalledPackage | None:
         """The package in use."""
         history = self.installations()
