@@ -23,8 +23,14 @@ class Rebase:
     def look(self, home: AgentHome, place: Place, said: Words, whole: Whole) -> str:
         check_opens(home)
         states = [("old", digest_of(student_of(place.home))), ("new", digest_of(student_of(whole.home)))]
-        state = one_of(digest_of(student_of(home)), states)
-        hold(not said.whole or state == "new", "the re-based student was acknowledged, and is not there")
+        found = digest_of(student_of(home))
+        state = one_of(found, states)
+        # Where the student of before is kept, the two are the same: then the record tells them apart.
+        hold(
+            not said.whole or found == states[1][1], "the re-based student was acknowledged, and is not there"
+        )
+        with PrivateStore.open(home) as store:
+            hold(not said.whole or not rebase_is_due(store), "what was acknowledged is not written down")
         update_package(home, place)
         rebase_home(home)
         check_opens(home)
