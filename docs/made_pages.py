@@ -60,6 +60,9 @@ def program_page(program: str, app: typer.Typer) -> Iterator[str]:
             continue
         yield f"\n## {name}\n"
         yield from command_section(click.Context(command, info_name=f"{program} {name}"))
+        for part, of_group in command.commands.items() if isinstance(command, click.Group) else ():
+            yield f"\n### {name} {part}\n"
+            yield from command_section(click.Context(of_group, info_name=f"{program} {name} {part}"))
 
 
 def command_section(context: click.Context) -> Iterator[str]:

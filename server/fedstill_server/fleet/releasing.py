@@ -19,6 +19,7 @@ from fedstill_server.fleet.generations import staged_generation, switch_generati
 from fedstill_server.fleet.handover import given_students, replace_students
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.errors import OperationsError
+from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.repository import Repository
 from fedstill_server.publish.students import build_students
 from fedstill_server.releases.controller import FleetDevices, ReleaseController, report_of
@@ -229,6 +230,9 @@ def take_students_over(folder: Path) -> list[str]:
 
     Returns:
         Their families; whoever is killed does it again.
+
+    Raises:
+        PublishError: The fleet has changed, and cannot have them any more; they are given up.
     """
     releases = ReleaseFolder(folder)
     with releases.held():
@@ -236,8 +240,12 @@ def take_students_over(folder: Path) -> list[str]:
         if release is None:
             return []
         kept = releases.students(release.package_version)
-        given = given_students(folder, sorted(path for path in kept.iterdir() if path.is_dir()))
-        replace_students(folder, {family: one.parameters for family, one in given.items()})
+        try:
+            given = given_students(folder, sorted(path for path in kept.iterdir() if path.is_dir()))
+            replace_students(folder, {family: one.parameters for family, one in given.items()})
+        except PublishError:
+            shutil.rmtree(kept)
+            raise
         shutil.rmtree(kept)
         return list(given)
 

@@ -257,6 +257,16 @@ class FleetUp:
                     control.stop_run(run.run_id)
         self._was_off = is_off
 
+    def _take_students_over(self) -> None:
+        """Have the next run go on from students that came with a release; none is going on now."""
+        try:
+            families = take_students_over(self._fleet.folder)
+        except FedstillError as error:
+            self._watch.on_text(f"rounds go on from their own students: {error}")
+            return
+        if families:
+            self._watch.on_text(f"rounds go on from the released students of {', '.join(families)}")
+
     def _has_work(self) -> bool:
         """Whether a run is needed: for rounds, or to ask devices about a release."""
         return self._rounds_left() > 0 or ReleaseFolder(self._fleet.folder).on_its_way() is not None
@@ -269,8 +279,7 @@ class FleetUp:
             return run
         if not self._has_work() or not self._register.all():
             return run
-        if families := take_students_over(self._fleet.folder):
-            self._watch.on_text(f"rounds go on from the released students of {', '.join(families)}")
+        self._take_students_over()
         now = time.monotonic()
         if run is not None and self._start_again_at == 0.0:
             self._watch.on_text(f"run {run.run_id} ended as {run.status}; it goes on in a new one")
