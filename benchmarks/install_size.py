@@ -6,11 +6,17 @@ fedstill_client takes, and the agent's and a round's. The verdict holds only if 
 anything else of the server's is there, and `fedstill-agent --help` works.
 
     python benchmarks/install_size.py --json
+
+With --thin it is the locked install of requirements/device.txt, and a fleet of two such devices on loopback
+does two whole rounds; the verdict is at most 220 MB beside what an empty environment has.
+
+    python benchmarks/install_size.py --thin
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -18,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,7 @@ IMPORTS = {
     "the agent": "from fedstill_client.agent.agent import Agent",
     "a round (ClientApp)": "from fedstill_client.app import app",
 }
+THIN_LIMIT_MB = 220.0  # of 10^6 bytes, beside an empty environment
 _RUNS = 5
 _MEASURED = """
 import json, resource, time
@@ -57,27 +65,35 @@ _ABSENT = (
 class Installed:
     """An environment that this checkout is installed in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, thin: bool = False) -> None:
         self.folder = folder
         venv.create(folder, with_pip=True)
         before = _size_mb(folder)
-        self._run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(CHECKOUT))
+        install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        if thin:
+            install += ("--no-deps", "--no-compile", "-r", str(CHECKOUT / "requirements" / "device.txt"))
+        self._run(*install, str(CHECKOUT))
         self.size_mb, self.pip_mb = _size_mb(folder), before
 
     def measure(self) -> dict[str, Any]:
         packages = json.loads(self._run("-c", _PACKAGES))
-        largest = sorted(packages.items(), key=lambda item: -item[1])
         unwanted = json.loads(self._run("-c", _ABSENT.format(names=ABSENT)))
         helped = self._run("-m", "fedstill_client.cli", "--help")
         return {
             "environment_mb": self.size_mb,
             "of_which_pip_mb": self.pip_mb,  # an empty environment
             "packages": len(packages),
-            "largest_mb": {name: size / 1e6 for name, size in largest[:10]},
+            "largest_mb": self.largest_mb(),
             "imports": {name: self._imported(statement) for name, statement in IMPORTS.items()},
             "unwanted": unwanted,
             "verdicts": {"no server's packages": not unwanted, "the command works": "observe" in helped},
         }
+
+    def largest_mb(self) -> dict[str, float]:
+        """Return the megabytes of the ten largest packages."""
+        packages = json.loads(self._run("-c", _PACKAGES))
+        largest = sorted(packages.items(), key=lambda item: -item[1])
+        return {name: size / 1e6 for name, size in largest[:10]}
 
     def _imported(self, statement: str) -> dict[str, float]:
         """Measure medians; the first run, which writes byte code, does not count."""
@@ -101,13 +117,55 @@ def _size_mb(folder: Path) -> float:
     return sum(blocks.values()) * 512 / 1e6
 
 
+def thin_figures(folder: Path) -> dict[str, Any]:
+    """Make the thin install, and have a fleet of two devices do two rounds with its programs."""
+    sys.path.insert(0, str(CHECKOUT))
+    from benchmarks.fleet_on_loopback.fleet import Shape, bring_up
+    from benchmarks.fleet_on_loopback.processes import Agent, end_afterwards
+
+    installed = Installed(folder / "venv", thin=True)
+    (folder / "run").mkdir()
+    shape = Shape(devices=2, rounds=2, families=("mlp-small",), proxy=False)
+    with bring_up(folder / "run", shape) as fleet:
+        programs = installed.folder / "bin"
+        agents = [Agent(one.home, programs=programs) for one in fleet.agents.values()]
+        with end_afterwards(*agents), _nothing_of_this_environment():
+            for agent in agents:
+                agent.start()
+            fleet.server.wait_for("round", count=shape.rounds, seconds=300)
+        accepted = [record.accepted for record in fleet.records()]
+    return {
+        "environment_mb": installed.size_mb,
+        "of_which_pip_mb": installed.pip_mb,
+        "with_byte_code_mb": _size_mb(installed.folder),  # of what has run by now
+        "largest_mb": installed.largest_mb(),
+        "accepted": accepted,
+        "verdicts": {
+            "at most 220 MB": installed.size_mb - installed.pip_mb <= THIN_LIMIT_MB,
+            "whole rounds": accepted == [2, 2],
+        },
+    }
+
+
+@contextlib.contextmanager
+def _nothing_of_this_environment() -> Iterator[None]:
+    """Start processes that find no package by the variables of the one that measures."""
+    kept = os.environ.pop("PYTHONPATH", None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ["PYTHONPATH"] = kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--thin", action="store_true", help="the locked install of a device")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Installed(Path(folder) / "venv").measure()
-    if given.json:
+    with tempfile.TemporaryDirectory(prefix="fs") as folder:
+        report = thin_figures(Path(folder)) if given.thin else Installed(Path(folder) / "venv").measure()
+    if given.json or given.thin:
         print(json.dumps(report, indent=1))
     else:
         _print(report)
