@@ -38,6 +38,7 @@ IMPORTS = {
     "the agent": "from fedstill_client.agent.agent import Agent",
     "a round (ClientApp)": "from fedstill_client.app import app",
 }
+_OWN_VARIABLES = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 THIN_LIMIT_MB = 220.0  # of 10^6 bytes, beside an empty environment
 _RUNS = 5
 _MEASURED = """
@@ -150,12 +151,11 @@ def thin_figures(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _nothing_of_this_environment() -> Iterator[None]:
     """Start processes that find no package by the variables of the one that measures."""
-    kept = os.environ.pop("PYTHONPATH", None)
+    kept = {name: os.environ.pop(name) for name in _OWN_VARIABLES if name in os.environ}
     try:
         yield
     finally:
-        if kept is not None:
-            os.environ["PYTHONPATH"] = kept
+        os.environ.update(kept)
 
 
 def main() -> None:
