@@ -109,18 +109,10 @@ def what_is_wrong(words: list[str]) -> str | None:
     command = commands_of(APPS[program]).get(rest[0])
     if command is None:
         return f"{program} has no command {rest[0]}"
-<<<<<<< HEAD
     if isinstance(command, click.Group) and rest[1:2]:
         if rest[1] not in command.commands:
             return f"{program} {rest[0]} has no command {rest[1]}"
         command = command.commands[rest[1]]
-=======
-    if isinstance(command, click.Group):  # such as fedstill-server release start
-        program, rest = f"{program} {rest[0]}", rest[1:]
-        if not rest or rest[0] not in command.commands:
-            return f"{program} has no command {rest[0] if rest else 'here'}"
-        command = command.commands[rest[0]]
->>>>>>> ba96a5b (Commands of groups in texts are checked, too)
     known = {name for parameter in command.params for name in parameter.opts + parameter.secondary_opts}
     options = {word.split("=")[0] for word in rest[1:] if re.match(r"--?[a-z]", word)}
     unknown = options - known - {"--help", "-h"}
