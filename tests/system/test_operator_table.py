@@ -1,4 +1,4 @@
-"""The table of what an operator needs: each command is one, each page has its heading, and each test is there."""
+"""The table of what an operator needs: each command, page, heading and test that it names is there."""
 
 from __future__ import annotations
 

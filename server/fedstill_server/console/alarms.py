@@ -292,7 +292,8 @@ class AlarmBook:
             return
         words = one.text if state == "raised" else f"over: {one.text}"
         try:
-            facts = {name: value for name, value in asdict(one).items() if name != "text"}
+            facts = asdict(one)
+            del facts["text"]
             self._database.tell("alarm", words, state=state, **facts)
         except FedstillError:
             return  # the database is gone, which is an alarm of its own
