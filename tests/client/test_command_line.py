@@ -29,6 +29,8 @@ COMMANDS = [
     "enrol",
     "run",
     "unit",
+    "doctor",
+    "proto",
 ]
 # What takes a device tenths of a second to load.
 _HEAVY = {"numpy", "onnxruntime", "grpc", "flwr", "google", "safetensors", "sqlite3", "cryptography", "tuf"}

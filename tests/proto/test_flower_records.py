@@ -65,7 +65,7 @@ def config(**fields: int | str | bool) -> RecordDict:
         (config(protocol=True, device="d", family="cnn"), "protocol_version"),
         (config(protocol=1, family="cnn"), "device"),
         (config(protocol=1, device="", family="cnn"), "device"),
-        (config(protocol=1, device="x" * 129, family="cnn"), "device"),
+        (config(protocol=1, device="x" * 326, family="cnn"), "device"),
         (config(protocol=1, device="a\nb", family="cnn"), "device"),
         (config(protocol=1, device="d", family="../cnn"), "family"),
         (config(protocol=1, device="d", family=3), "family"),

@@ -88,7 +88,7 @@ def test_the_archive_holds_what_a_wheel_is_built_from_and_no_tests(release: Rele
         names = {name.removeprefix(f"fedstill-{VERSION}/") for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "CITATION.cff"} <= names
     tops = {name.split("/")[0] for name in names if "/" in name}
-    assert tops == {folder.relative_to(REPOSITORY).parts[0] for folder in FOLDERS} | {"docs"}
+    assert tops == {folder.relative_to(REPOSITORY).parts[0] for folder in FOLDERS} | {"deploy", "docs"}
     assert not [name for name in names if re.search(r"(^|/)(tests|__pycache__|\.venv|runs)/|\.pyc$", name)]
 
 
