@@ -151,7 +151,8 @@ def test_a_hint_of_a_newer_release_makes_the_device_look_once(
 ) -> None:
     with PrivateStore.create(fleet.home) as store:
         update(fleet.home, store, fleet.source, FAMILY)
-    known = fleet.repository.timestamp_version()
+    timestamp = fleet.repository.folder / "metadata" / "timestamp.json"
+    known = json.loads(timestamp.read_bytes())["signed"]["version"]
     now = [100.0]
     monkeypatch.setattr(supernode.time, "monotonic", lambda: now[0])
     hints = ReleaseHints(fleet.home)

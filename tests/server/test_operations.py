@@ -16,9 +16,9 @@ def test_facts_of_devices_add_up(tmp_path: Path) -> None:
     with FleetDatabase.open(tmp_path) as database:
         database.note_device("kitchen", node="17", online=True, last_seen_at=5.0)
         database.note_device("kitchen", package_version=3, generation=1)
-        database.count_answer("kitchen", round_number=4, outcome="counted")
-        database.count_answer("kitchen", round_number=5, outcome="not-now", text="busy")
-        database.count_answer("attic", round_number=5, outcome="counted")
+        database.count_answers(4, {"kitchen": ("counted", "")})
+        database.count_answers(5, {"kitchen": ("not-now", "busy")})
+        database.count_answers(5, {"attic": ("counted", "")})
         attic, kitchen = database.devices()
     assert (kitchen.node, kitchen.online, kitchen.package_version) == ("17", True, 3)
     assert (kitchen.last_round, kitchen.last_outcome, kitchen.last_outcome_text) == (5, "not-now", "busy")
@@ -55,7 +55,7 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
     def write(thread: int) -> None:
         with FleetDatabase.open(tmp_path) as database:
             for number in range(20):
-                database.count_answer("kitchen", round_number=number, outcome="counted")
+                database.count_answers(number, {"kitchen": ("counted", "")})
                 database.tell("note", f"{thread}")
 
     with FleetDatabase.open(tmp_path) as database:

@@ -71,7 +71,7 @@ def test_facts_are_kept_by_postgresql_as_by_sqlite(server: PostgreSQL, fleet: Fl
     write_database_address(fleet.folder, own_database(server, fleet))
     with FleetDatabase.open(fleet.folder) as database:
         database.note_device("kitchen", node=str((1 << 64) - 1), online=True)
-        database.count_answer("kitchen", round_number=4, outcome="counted")
+        database.count_answers(4, {"kitchen": ("counted", "")})
         database.tell("round", "round 4", accuracy=0.5)
         database.note_report(3, "kitchen", {"crashes": 1})
     with FleetDatabase.open(fleet.folder) as database:
@@ -172,7 +172,7 @@ def test_a_copy_names_no_file_outside_the_folder(fleet: FleetFolder, tmp_path: P
     replica.push("here")
     import sqlite3
 
-    for path in ("../outside", "/etc/passwd", "keys/ca.pem"):
+    for path in ("../outside", "/etc/passwd", "keys/ca.pem", "superlink.db-wal", ""):
         with sqlite3.connect(tmp_path / "shared.db") as connection:
             connection.execute(
                 "INSERT INTO fleet_file VALUES (?, ?, 0, ?)",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fedstill_server.commands.shared import Fleet
 
 if TYPE_CHECKING:
     from fedstill_proto.system.supervisor import ChildProcess
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from fedstill_server.fleet.folder import FleetFolder
 
 _PANEL = "A real fleet"
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
 
 
 def register(cli: typer.Typer) -> None:

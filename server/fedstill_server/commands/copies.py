@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+from fedstill_server.commands.shared import AsJson, Fleet, help_of, report
 
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
     commands: dict[str, Callable[..., None]] = {"backup": backup, "restore": restore, "database": database}
     for name, command in commands.items():
-        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        help_text = help_of(command)
         cli.command(name=name, help=help_text, rich_help_panel="Copies and machines")(command)
 
 
@@ -38,7 +36,7 @@ def backup(
 
     made = back_up(FleetFolder.open(fleet), out)
     AuditLog(fleet).append("backup", out=str(out), files=made.files)
-    _report(
+    report(
         {**vars(made), "backup": str(out)}, f"wrote {out}: {made.files} files of fleet {made.run}", as_json
     )
 
@@ -62,7 +60,7 @@ def restore(
     made = restore_backup(backup, fleet)
     AuditLog(fleet).append("restore", backup=str(backup), made_at=made.made_at)
     text = f"restored fleet {made.run} in {fleet}; bring it up: fedstill-server up {fleet}"
-    _report({**vars(made), "fleet": str(fleet)}, text, as_json)
+    report({**vars(made), "fleet": str(fleet)}, text, as_json)
 
 
 def database(
@@ -107,7 +105,7 @@ def database(
             AuditLog(fleet).append("database", address="" if none else shown(engine_of(fleet)))
     where = database_address(fleet)
     if not where:
-        _report({"database": ""}, f"{fleet}: its state is on this disk alone", as_json)
+        report({"database": ""}, f"{fleet}: its state is on this disk alone", as_json)
         return
     FleetDatabase.open(fleet).close()
     replica = FleetReplica.of(fleet, opened.run)
@@ -115,8 +113,4 @@ def database(
     replica.close()
     text = shown(engine_of(fleet))
     served = f"served by {other.split(':')[0]}, whose lease ends in {left_s:.0f} s" if other else "not up"
-    _report({"database": text, "holder": other, "lease_s": left_s}, f"{text}: {served}", as_json)
-
-
-def _report(document: dict[str, object], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(document, indent=1) if as_json else text)
+    report({"database": text, "holder": other, "lease_s": left_s}, f"{text}: {served}", as_json)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedstill_server.commands.shared import AsJson, Fleet, help_of, report
+
 if TYPE_CHECKING:
     from fedstill_server.fleet.device_list import ListedDevice
     from fedstill_server.operations.device_state import DeviceState
-
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -28,7 +27,7 @@ def register(cli: typer.Typer) -> None:
         "audit": audit,
     }
     for name, command in commands.items():
-        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        help_text = help_of(command)
         cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
 
 
@@ -65,7 +64,7 @@ def register_device(
     document: dict[str, object] = {"name": device.name, "fingerprint": device.fingerprint}
     document |= {"relay_devices": relay_devices} if relay_devices else {}
     AuditLog(fleet).append("register", **document, again=again)
-    _report(document, f"registered {device.name} ({device.fingerprint})", as_json)
+    report(document, f"registered {device.name} ({device.fingerprint})", as_json)
 
 
 def unregister_device(
@@ -99,7 +98,7 @@ def unregister_device(
             database.tell("device", f"{name} is revoked{why}", device=name, action="revoked", reason=reason)
     except OperationsError as error:
         typer.echo(f"it is revoked, and no event tells of it: {error}", err=True)
-    _report(document, f"unregistered {device.name} ({device.fingerprint})", as_json)
+    report(document, f"unregistered {device.name} ({device.fingerprint})", as_json)
 
 
 def devices(
@@ -214,7 +213,3 @@ def _ago(seconds: float) -> str:
 def _when(at: float) -> str:
     """A moment in local time."""
     return datetime.fromtimestamp(at).isoformat(" ", "seconds")
-
-
-def _report(document: dict[str, object], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(document, indent=1) if as_json else text)

@@ -14,13 +14,11 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
+from fedstill_server.commands.shared import AsJson, Fleet, help_of, report
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import Option, option, options_of
 from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import FLEET, RunOptions
-
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -32,7 +30,7 @@ def register(cli: typer.Typer) -> None:
         ("up", up),
         ("unit", unit),
     ):
-        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        help_text = help_of(command)
         kind = MethodCommand if command is prepare else None
         cli.command(name=name, cls=kind, help=help_text, rich_help_panel="A real fleet")(command)
 
@@ -68,7 +66,7 @@ def init(
     Repository.create(fleet)
     AuditLog(fleet).append("init", run=created.run, address=settings.address)
     document: dict[str, object] = {"fleet": str(fleet), "run": created.run, "address": settings.address}
-    _report(
+    report(
         document, f"made fleet {created.run} in {fleet}; devices will reach it at {settings.address}", as_json
     )
 
@@ -232,7 +230,7 @@ def _report_prepared(
         "accuracy": accuracy,
         "notice": "; ".join(filter(None, notices)),
     }
-    _report(found, "\n".join(lines), as_json)
+    report(found, "\n".join(lines), as_json)
 
 
 def _was_said(name: str) -> bool:
@@ -277,7 +275,7 @@ def invite(
         raise typer.BadParameter(f"{out}: cannot be written: {error.strerror}", param_hint="--out") from None
     AuditLog(fleet).append("invite", out=out, families=enrolment.families)
     how = f"fedstill-agent enrol {out.name} --name NAME --family {enrolment.families[0]}"
-    _report(
+    report(
         {"enrolment": str(out), "address": enrolment.address, "families": enrolment.families},
         f"wrote {out}; on a device: {how}",
         as_json,
@@ -384,7 +382,3 @@ def unit(
 
     command = "relay" if RelayFolder.is_at(fleet) else "up"
     print(server_unit(FleetFolder.open(fleet), user=user or None, command=command), end="")
-
-
-def _report(document: dict[str, object], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(document, indent=1) if as_json else text)

@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedstill_server.commands.shared import help_of
+
 
 def register(cli: typer.Typer) -> None:
     """Add the command to `cli`."""
-    help_text = "\n\n".join(" ".join(part.split()) for part in (generations.__doc__ or "").split("\n\n"))
+    help_text = help_of(generations)
     cli.command(name="generations", help=help_text, rich_help_panel="A real fleet")(generations)
 
 

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedstill_server.commands.shared import help_of, report
+
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder, as fedstill-server init made it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -23,9 +25,7 @@ def register(cli: typer.Typer) -> None:
         "rotate-keys": rotate_keys,
     }
     for name, command in commands.items():
-        cli.command(name=name, help=_flowing(command.__doc__ or ""), rich_help_panel="Student packages")(
-            command
-        )
+        cli.command(name=name, help=help_of(command), rich_help_panel="Student packages")(command)
 
 
 def publish(
@@ -108,7 +108,7 @@ def refresh(fleet: Fleet, as_json: AsJson = False) -> None:
 
     repository = Repository.open(fleet)
     repository.refresh()
-    _report({"refreshed": str(repository.folder)}, f"signed anew: {repository.folder}", as_json)
+    report({"refreshed": str(repository.folder)}, f"signed anew: {repository.folder}", as_json)
 
 
 def rotate_keys(
@@ -133,13 +133,4 @@ def rotate_keys(
     rotated = {each: repository.rotate(each) for each in ([role] if role else ONLINE_ROLES)}
     AuditLog(fleet).append("rotate-keys", keys=rotated)
     lines = "\n".join(f"{each:10s} new key {keyid[:16]}" for each, keyid in rotated.items())
-    _report({"rotated": rotated}, lines, as_json)
-
-
-def _flowing(text: str) -> str:
-    """A docstring whose paragraphs break where the terminal ends, not where the source does."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-
-
-def _report(document: dict[str, object], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(document, indent=1) if as_json else text)
+    report({"rotated": rotated}, lines, as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedstill_server.commands.fleet import AsJson
+from fedstill_server.commands.shared import AsJson, help_of
 
 Relay = Annotated[Path, typer.Argument(help="The relay's folder.")]
 
@@ -16,7 +16,7 @@ Relay = Annotated[Path, typer.Argument(help="The relay's folder.")]
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
     for name, command in (("init-relay", init_relay), ("relay", relay)):
-        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        help_text = help_of(command)
         cli.command(name=name, help=help_text, rich_help_panel="A relay of a fleet")(command)
 
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedstill_server.commands.generated import takes
+from fedstill_server.commands.shared import AsJson, Fleet, help_of
 from fedstill_server.config.options import option
 
 if TYPE_CHECKING:
     from fedstill_server.releases.controller import ReleaseController
     from fedstill_server.releases.release import StagedRelease
 
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 Reason = Annotated[str, typer.Option(help="Why, for the people who look at it later.")]
 
 
@@ -40,10 +39,10 @@ def register(cli: typer.Typer) -> None:
         "advance": advance,
     }
     for name, command in commands.items():
-        group.command(name=name, help=_flowing(command))(command)
+        group.command(name=name, help=help_of(command))(command)
     cli.add_typer(group, name="release", rich_help_panel="Student packages")
-    cli.command(name="kill", help=_flowing(kill), rich_help_panel="A real fleet")(kill)
-    cli.command(name="revive", help=_flowing(revive), rich_help_panel="A real fleet")(revive)
+    cli.command(name="kill", help=help_of(kill), rich_help_panel="A real fleet")(kill)
+    cli.command(name="revive", help=help_of(revive), rich_help_panel="A real fleet")(revive)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +283,3 @@ def _show(controller: ReleaseController, release: StagedRelease, as_json: bool) 
         f"{datetime.fromtimestamp(step.at, UTC):%Y-%m-%d %H:%M:%S}  {step.text}" for step in release.steps
     ]
     typer.echo("\n".join(lines))
-
-
-def _flowing(command: Callable[..., None]) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))

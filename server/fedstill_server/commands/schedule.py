@@ -7,18 +7,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fedstill_server.commands.generated import takes
+from fedstill_server.commands.shared import AsJson, Fleet, help_of
 from fedstill_server.config.options import option, options_of
 
 if TYPE_CHECKING:
     from fedstill_server.config.schedule import Schedule
 
-Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 _DURATIONS = {"lasts_s": "--for", "least_pause_s": "--every", "look_every_s": "--look-every"}
 
 
@@ -26,7 +25,7 @@ def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
     commands: dict[str, Callable[..., None]] = {"schedule": schedule, "pause": pause, "resume": resume}
     for name, command in commands.items():
-        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        help_text = help_of(command)
         cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
 
 

@@ -25,11 +25,10 @@ from fedstill_proto.system.files import PRIVATE, sync_folder
 
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.operations.replica import is_of_this_machine
 
 CONTENTS = "BACKUP.json"
 FORMAT = 1
-_LEFT_OUT = {"logs", "flower", "nginx", "bundle", "reply-limit", "nodes.json"}
-_OPEN = ("superlink.db", "operations.db")
 _TRIES = 5
 
 
@@ -171,7 +170,7 @@ def _newest_round(fleet: FleetFolder) -> tuple[str, int]:
 def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         inside = path.relative_to(folder)
-        if path.is_file() and inside.parts[0] not in _LEFT_OUT and not path.name.startswith((".", *_OPEN)):
+        if path.is_file() and not is_of_this_machine(inside):
             yield inside.as_posix()
 
 

@@ -173,11 +173,7 @@ def worse_students(
             continue
         if not (0 <= now["accuracy"] <= 1 and 0 <= before["accuracy"] <= 1):
             continue  # of numbers: no share of right answers
-        counts = [
-            (round(one["accuracy"] * one["test_examples"]), int(one["test_examples"]))
-            for one in (now, before)
-        ]
-        if loses(counts[0], counts[1], rules):
+        if loses(_right(now), _right(before), rules):
             found.append(
                 f"{family}: {now['accuracy']:.1%} of the test set is right, {before['accuracy']:.1%} with "
                 "the package in use"

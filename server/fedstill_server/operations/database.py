@@ -8,9 +8,8 @@ gone, and what would have been noted is lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -33,11 +32,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from fedstill_server.operations.address import engine_of, shown
+from fedstill_server.operations.address import engine_of
 from fedstill_server.operations.device_state import DeviceState, Happening
 from fedstill_server.operations.errors import OperationsError
+from fedstill_server.operations.transactions import create_tables, transaction
 
 KEPT_EVENTS = 100_000
 _PRUNE_EVERY = 1000  # events
@@ -89,8 +89,7 @@ class FleetDatabase:
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
         self._engine, self._clock = engine, clock
-        with self._errors():
-            _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     @classmethod
     def open(
@@ -137,17 +136,13 @@ class FleetDatabase:
         for given in facts.values():
             if unknown := given.keys() - _FACTS:
                 raise OperationsError(f"{sorted(unknown)}: no fact of a device; there are {sorted(_FACTS)}.")
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for name, given in facts.items():
                 values = {
                     key: value[:_TEXT_LIMIT] if isinstance(value, str) else value
                     for key, value in given.items()
                 }
                 self._upsert(connection, _devices, {"name": name}, values)
-
-    def count_answer(self, name: str, *, round_number: int, outcome: str, text: str = "") -> None:
-        """Note what came of asking a device in a round; see `count_answers`."""
-        self.count_answers(round_number, {name: (outcome, text)})
 
     def count_answers(self, round_number: int, outcomes: Mapping[str, tuple[str, str]]) -> None:
         """Note what came of asking devices in a round, in one transaction.
@@ -156,7 +151,7 @@ class FleetDatabase:
             round_number: The round.
             outcomes: Of each device by name: a word, of which "counted" is the good one, and details.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for name, (outcome, text) in outcomes.items():
                 values = {
                     "last_round": round_number,
@@ -171,12 +166,12 @@ class FleetDatabase:
 
     def forget_device(self, name: str) -> None:
         """Forget a device that is registered no more."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(delete(_devices).where(_devices.c.name == name))
 
     def devices(self) -> list[DeviceState]:
         """All devices of which anything was noted, by name."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(select(_devices).order_by(_devices.c.name)).mappings()
             return [DeviceState(**row) for row in rows]
 
@@ -189,7 +184,7 @@ class FleetDatabase:
             document: What a program reads: what JSON holds.
         """
         row = {"at": self._clock(), "kind": kind, "text": text, "document": document}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             number = connection.execute(insert(_events).values(row)).inserted_primary_key
             if number is not None and number[0] % _PRUNE_EVERY == 0:
                 connection.execute(delete(_events).where(_events.c.number <= number[0] - KEPT_EVENTS))
@@ -205,7 +200,7 @@ class FleetDatabase:
         wanted = select(_events).where(_events.c.number > after)
         if kinds:
             wanted = wanted.where(_events.c.kind.in_(kinds))
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(wanted.order_by(_events.c.number).limit(limit)).mappings()
             return [Happening(**row) for row in rows]
 
@@ -214,20 +209,20 @@ class FleetDatabase:
         wanted = select(_events)
         if kinds:
             wanted = wanted.where(_events.c.kind.in_(kinds))
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(wanted.order_by(_events.c.number.desc()).limit(limit)).mappings()
             return [Happening(**row) for row in rows][::-1]
 
     def note_report(self, package_version: int, device: str, report: Mapping[str, object]) -> None:
         """Keep a device's newest report on a package, in place of the one before."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             key = {"package_version": package_version, "device": device}
             self._upsert(connection, _reports, key, {"at": self._clock(), "document": dict(report)})
 
     def reports(self, package_version: int) -> dict[str, dict[str, Any]]:
         """The newest report of each device on a package."""
         wanted = select(_reports).where(_reports.c.package_version == package_version)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(wanted.order_by(_reports.c.device)).mappings()
             return {row["device"]: row["document"] for row in rows}
 
@@ -245,21 +240,3 @@ class FleetDatabase:
                 connection.execute(insert(table).values(**key, **values))
         except IntegrityError:  # another process was first
             connection.execute(update(table).where(*where).values(**values))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._errors(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            problem = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
-            raise OperationsError(f"{shown(self._engine)}: the database does not answer: {problem}") from None
-
-
-def as_document(state: DeviceState) -> dict[str, object]:
-    """A device's state as a JSON object."""
-    return asdict(state)

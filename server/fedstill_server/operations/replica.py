@@ -16,7 +16,6 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +36,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from fedstill_server.operations.address import ADDRESS_FILE, FACTS_FILE, engine_of, shown
 from fedstill_server.operations.errors import OperationsError
+from fedstill_server.operations.transactions import create_tables, transaction
 
 LEASE_S = 30.0
 """How long a machine may be silent before another takes its place."""
@@ -63,10 +62,7 @@ _leases = Table(
     Column("holder", String(200), nullable=False),
     Column("until", Float, nullable=False),
 )
-_LEFT_OUT = {
-    *("keys", "logs", "flower", "nginx", "bundle", "reply-limit", "superlink.db", "nodes.json"),
-    *(ADDRESS_FILE, FACTS_FILE),
-}
+_OF_A_MACHINE = {"logs", "flower", "nginx", "bundle", "reply-limit", "nodes.json"}
 _OPEN = ("superlink.db", FACTS_FILE)  # SQLite has files of their names beside them
 
 
@@ -98,9 +94,8 @@ class FleetReplica:
         """
         self.folder, self._run, self._engine = folder, run, engine
         self._known: dict[str, tuple[int, int, str]] = {}  # modification time, size and digest by path
-        with self._errors():
-            _metadata.create_all(engine)
-        with self._transaction() as connection:
+        create_tables(engine, _metadata)
+        with transaction(self._engine) as connection:
             others = connection.execute(select(_leases.c.fleet).where(_leases.c.fleet != run)).scalars().all()
         if others:
             raise OperationsError(
@@ -124,7 +119,7 @@ class FleetReplica:
             instead_of: Whose lease may be taken before it ends, since it serves the fleet no more: that of a
                 process of this folder that was killed.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             now = _now(connection)
             row = connection.execute(select(_leases).where(_leases.c.fleet == self._run).with_for_update())
             lease = row.mappings().first()
@@ -139,13 +134,13 @@ class FleetReplica:
 
     def give_lease_back(self, holder: str) -> None:
         """Let another machine take over at once."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             where = _leases.c.fleet == self._run, _leases.c.holder == holder
             connection.execute(update(_leases).where(*where).values(until=0.0))
 
     def holder(self) -> tuple[str, float]:
         """Whose the lease is, and for how many seconds more; "" and 0 where it is nobody's."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             lease = connection.execute(select(_leases).where(_leases.c.fleet == self._run)).mappings().first()
             if lease is None:
                 return "", 0.0
@@ -163,7 +158,7 @@ class FleetReplica:
             OperationsError: The database is gone; nothing was written.
         """
         here = {path: self._digest(path) for path in self._paths()}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             lease = connection.execute(
                 select(_leases.c.holder).where(_leases.c.fleet == self._run).with_for_update()
             ).scalar()
@@ -197,7 +192,7 @@ class FleetReplica:
             OperationsError: The database is gone, holds no fleet, or a file in it is damaged.
         """
         here = {path: self._digest(path) for path in self._paths()}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             there = _digests(connection)
             if not there:
                 raise OperationsError(f"{shown(self._engine)}: no fleet was ever copied there.")
@@ -217,8 +212,8 @@ class FleetReplica:
 
     def _inside(self, path: str) -> Path:
         """A file of the folder; whoever can write the database cannot name one elsewhere."""
-        file = self.folder / path
-        if Path(path).is_absolute() or ".." in Path(path).parts or Path(path).parts[0] in _LEFT_OUT:
+        file, parts = self.folder / path, Path(path).parts
+        if not parts or Path(path).is_absolute() or ".." in parts or _is_left_out(Path(path)):
             raise OperationsError(f"{shown(self._engine)}: {path!r:.80} is no file of a fleet's folder.")
         return file
 
@@ -226,7 +221,7 @@ class FleetReplica:
         for folder, folders, files in os.walk(self.folder):
             inside = Path(folder).relative_to(self.folder)
             if inside == Path():
-                folders[:] = [name for name in folders if name not in _LEFT_OUT]
+                folders[:] = [name for name in folders if not _is_left_out(Path(name))]
             for name in files:
                 path = inside / name
                 if not _is_left_out(path):
@@ -245,24 +240,19 @@ class FleetReplica:
         self._known[path] = status.st_mtime_ns, status.st_size, digest
         return digest
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._errors(), self._engine.begin() as connection:
-            yield connection
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            problem = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
-            raise OperationsError(f"{shown(self._engine)}: the database does not answer: {problem}") from None
+def is_of_this_machine(path: Path) -> bool:
+    """Whether a file of a fleet's folder means nothing elsewhere: logs, locks, databases that are open.
+
+    Args:
+        path: The file, from the folder on.
+    """
+    return path.parts[0] in _OF_A_MACHINE or path.name.startswith((".", *_OPEN))
 
 
 def _is_left_out(path: Path) -> bool:
-    """Whether a file stays on its machine: keys, locks, and what belongs to databases that are open."""
-    first, name = path.parts[0], path.name
-    return first in _LEFT_OUT or name.startswith((".", *_OPEN))
+    """Whether a file is not copied: private keys, too, and where the database is."""
+    return path.parts[0] in ("keys", ADDRESS_FILE) or is_of_this_machine(path)
 
 
 def new_holder() -> str:

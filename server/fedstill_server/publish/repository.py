@@ -270,10 +270,6 @@ class Repository:
             plan = self._next_plan(withdrawn=tuple(withdrawn[-MOST_WITHDRAWN:]), **changes)
             return self._follow(plan, offered, before, now=now)
 
-    def timestamp_version(self) -> int:
-        """The number that grows with everything that is signed for devices."""
-        return int(self._metadata.read(Timestamp).version)
-
     def _next_plan(self, **changes: Any) -> ReleasePlan:
         plan = self.plan()
         if plan is None:

@@ -134,12 +134,18 @@ class ReleaseFolder:
 
     def all(self) -> list[StagedRelease]:
         """All releases, first to last."""
-        numbers = [int(path.stem) for path in (self.fleet / RELEASES).glob("*.json") if path.stem.isdecimal()]
-        return [self.read(number) for number in sorted(numbers)]
+        return [self.read(number) for number in self._numbers()]
 
     def on_its_way(self) -> StagedRelease | None:
         """The release that is on its way; None where none is."""
-        return next((release for release in reversed(self.all()) if release.is_on_its_way), None)
+        for number in self._numbers()[-1:]:  # none begins before the one before it has ended
+            if (newest := self.read(number)).is_on_its_way:
+                return newest
+        return None
+
+    def _numbers(self) -> list[int]:
+        paths = (self.fleet / RELEASES).glob("*.json")
+        return sorted(int(path.stem) for path in paths if path.stem.isdecimal())
 
     def required(self) -> StagedRelease:
         """The release that is on its way; raises ReleaseError where none is."""
