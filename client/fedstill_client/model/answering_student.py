@@ -42,6 +42,7 @@ class AnsweringStudent:
             prefix_graph=None,
             public_x=None,
             vocabulary=None,
+            lexicon=None,
         )
         self._in_place, self._threads = package.parameters, threads
         self._predictor = Predictor(self._package, threads=threads, precision=self.precision)

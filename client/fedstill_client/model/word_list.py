@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList
 
 
@@ -18,3 +19,12 @@ def package_word_list(package: StudentPackage) -> WordList | None:
     if package.vocabulary is None or package.manifest.input_type != "int64":
         return None
     return WordList.from_json(package.vocabulary, size=package.manifest.classes)
+
+
+def package_lexicon(package: StudentPackage, words: WordList) -> Lexicon | None:
+    """What a package knows of words besides its student; None for a package of before there were lexicons.
+
+    Raises:
+        WireError: The package's lexicon.safetensors is not one for its words.
+    """
+    return None if package.lexicon is None else Lexicon.from_bytes(package.lexicon, words)

@@ -22,6 +22,7 @@ from fedstill_proto.package.artifact import (
     TRAINING_FILE,
     StudentPackage,
 )
+from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
 from google.protobuf.message import DecodeError
@@ -73,7 +74,9 @@ def check_package(package: StudentPackage) -> None:
             check_graph(graph, name=name)
     if package.vocabulary is not None:
         try:
-            WordList.from_json(package.vocabulary, size=package.manifest.classes)
+            words = WordList.from_json(package.vocabulary, size=package.manifest.classes)
+            if package.lexicon is not None:
+                Lexicon.from_bytes(package.lexicon, words)
         except WireError as error:
             raise PackageError("vocabulary", str(error)) from None
     try:

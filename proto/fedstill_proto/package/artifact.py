@@ -46,6 +46,7 @@ __all__ = [
     "INFERENCE_FILE",
     "INT8_FILE",
     "INTENTS_FILE",
+    "LEXICON_FILE",
     "MANIFEST_FILE",
     "PARAMETERS_FILE",
     "PREFIX_FILE",
@@ -79,6 +80,7 @@ STEP_INT8_FILE = "step.int8.onnx"
 PUBLIC_FILE = "public.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
 INTENTS_FILE = "intents.json"
+LEXICON_FILE = "lexicon.safetensors"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
 _MAYBE = (
     INT8_FILE,
@@ -89,6 +91,7 @@ _MAYBE = (
     PUBLIC_FILE,
     VOCABULARY_FILE,
     INTENTS_FILE,
+    LEXICON_FILE,
     FROZEN_FILE,
     PREFIX_FILE,
 )
@@ -128,9 +131,9 @@ class StudentPackage:
     """A deployable student: its inference graph and its weights.
 
     A published package holds all that a device needs: the 8-bit inference graph, the two graphs of the
-    training artifact, and the fleet's public set; for text also the vocabulary and the graphs of one word at
-    a time, for utterances their intents. Where the manifest has `external_weights`, the graphs run once
-    `whole` has put the weights in.
+    training artifact, and the fleet's public set; for text also the vocabulary, the lexicon and the graphs of
+    one word at a time, for utterances their intents. Where the manifest has `external_weights`, the graphs
+    run once `whole` has put the weights in.
     """
 
     manifest: StudentManifest
@@ -142,6 +145,7 @@ class StudentPackage:
     public_x: FloatArray | None = None  # [P, *input_shape]
     vocabulary: bytes | None = None  # vocabulary.json
     intents: bytes | None = None  # intents.json
+    lexicon: bytes | None = None  # lexicon.safetensors
     step_graph: bytes | None = None
     step_int8_graph: bytes | None = None
     prefix_graph: bytes | None = None
@@ -214,6 +218,7 @@ class StudentPackage:
             PUBLIC_FILE: None if self.public_x is None else _encode_public(self.public_x),
             VOCABULARY_FILE: self.vocabulary,
             INTENTS_FILE: self.intents,
+            LEXICON_FILE: self.lexicon,
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
         }
@@ -236,6 +241,7 @@ class StudentPackage:
                 public_x=None if public is None else _decode_public(public),
                 vocabulary=contents.get(VOCABULARY_FILE),
                 intents=contents.get(INTENTS_FILE),
+                lexicon=contents.get(LEXICON_FILE),
                 step_graph=contents.get(STEP_FILE),
                 step_int8_graph=contents.get(STEP_INT8_FILE),
                 prefix_graph=contents.get(PREFIX_FILE),

@@ -44,7 +44,9 @@ def pack_student(
             f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g}, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing is written"
         )
-    package = StudentPackage(manifest, graph, parameters, vocabulary=task.files.vocabulary)
+    package = StudentPackage(
+        manifest, graph, parameters, vocabulary=task.files.vocabulary, lexicon=task.files.lexicon
+    )
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
         package = replace(

@@ -99,7 +99,14 @@ def package_of(
     values = math.prod((*student.label_shape, classes))  # logits of an example
     compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
     answers = _checked_answers(options, parameters, graph, compared)
-    answering = StudentPackage(student, graph, parameters, vocabulary=files.vocabulary, intents=files.intents)
+    answering = StudentPackage(
+        student,
+        graph,
+        parameters,
+        vocabulary=files.vocabulary,
+        intents=files.intents,
+        lexicon=files.lexicon,
+    )
     measured = dict(quality or {})
     # What an 8-bit graph of numbers is off by is not measured.
     eight_bit = None if options.target.is_regression else quantize_student(graph, parameters)

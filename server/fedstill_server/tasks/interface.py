@@ -144,6 +144,7 @@ class PackageFiles:
     """What a student's package holds for its task, besides graphs, weights and public examples."""
 
     vocabulary: bytes | None = None  # vocabulary.json: the words that numbers stand for
+    lexicon: bytes | None = None  # lexicon.safetensors: a dictionary, frequencies and counts of words
     intents: bytes | None = None  # intents.json: what classes are called, and when an answer is sure
 
 

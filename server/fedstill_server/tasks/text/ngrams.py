@@ -80,7 +80,7 @@ class _Following:
         self._next = keys % words
         self._histories, begins = np.unique(keys // words, return_index=True)
         self._bounds = np.append(begins, len(keys))
-        discount = _discounts(counts)[np.minimum(counts, _ORDER)]
+        discount = discounts(counts)[np.minimum(counts, _ORDER)]
         total = np.add.reduceat(counts, begins) if len(keys) else np.zeros(0)
         freed = np.add.reduceat(discount, begins) if len(keys) else np.zeros(0)
         of_history = np.repeat(total, np.diff(self._bounds))
@@ -100,7 +100,7 @@ class _Following:
         chances[self._next[here]] += self._shares[here]
 
 
-def _discounts(counts: _Counts) -> npt.NDArray[np.float64]:
+def discounts(counts: _Counts) -> npt.NDArray[np.float64]:
     """What a count of 0, 1, 2, and of 3 or more gives away.
 
     Little text makes estimates that give away nothing, or all; those are kept from it.
