@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.adaptation import DRAFT_WORDS, Adaptation, DraftText, adapted
+from fedstill_client.keyboard.adaptation import DRAFT_WORDS, Adaptation, DraftText, Prediction, adapted
 from fedstill_client.keyboard.cache_lm import (
     DECAY,
     MAX_WEIGHT,
@@ -153,11 +153,11 @@ class TestCacheLM:
     def test_what_came_in_places_alike_comes_first(self) -> None:
         texts, draft = Adaptation(5), Adaptation(5)
         for _ in range(30):
-            texts.add(1, 2, self.ONE)
-            texts.add(1, 5, self.OTHER)  # a new word
+            texts.add(1, 2, Prediction.of(self.ONE))
+            texts.add(1, 5, Prediction.of(self.OTHER))  # a new word
 
-        found = adapted(1, self.ONE, texts=texts, draft=draft, words=6)
-        other = adapted(1, self.OTHER, texts=texts, draft=draft, words=6)
+        found = adapted(1, Prediction.of(self.ONE), texts=texts, draft=draft, words=6)
+        other = adapted(1, Prediction.of(self.OTHER), texts=texts, draft=draft, words=6)
 
         assert found.sum() == pytest.approx(1)
         assert cache_weight(60) == pytest.approx(MAX_WEIGHT * 60 / 110)
@@ -165,7 +165,8 @@ class TestCacheLM:
         assert other[5] > 0.9 * cache_weight(60) > 0.1 * cache_weight(60) > found[5]
 
     def test_texts_and_the_one_that_is_typed_count_alike(self) -> None:
-        typed = [(1, 2, self.ONE), (2, 3, self.OTHER), (3, 2, self.ONE)]
+        one, other = Prediction.of(self.ONE), Prediction.of(self.OTHER)
+        typed = [(1, 2, one), (2, 3, other), (3, 2, one)]
         whole, first, last = Adaptation(5), Adaptation(5), Adaptation(5)
         for place in typed:
             whole.add(*place)
@@ -173,8 +174,8 @@ class TestCacheLM:
         for place in typed[1:]:
             last.add(*place)
 
-        one = adapted(2, self.ONE, texts=Adaptation(5), draft=whole, words=5)
-        two = adapted(2, self.ONE, texts=first, draft=last, words=5)
+        one = adapted(2, Prediction.of(self.ONE), texts=Adaptation(5), draft=whole, words=5)
+        two = adapted(2, Prediction.of(self.ONE), texts=first, draft=last, words=5)
 
         # The mean key is that of the texts before; but for that, it is all one text.
         assert (one.sum(), two.sum()) == pytest.approx((1, 1))
@@ -188,14 +189,14 @@ class Predictor:
     def __init__(self) -> None:
         self.times = 0
 
-    def predict(self, tokens: Sequence[str], first: int, wanted: int) -> list[np.ndarray]:
+    def predict(self, tokens: Sequence[str], first: int, wanted: int) -> list[Prediction]:
         self.times += 1
         assert first <= wanted < len(tokens)
         return [self.prediction(place) for place in range(wanted, len(tokens))]
 
     @staticmethod
-    def prediction(place: int) -> np.ndarray:
-        return np.array([1 + place, 0, 1, 1, 1]) / (4 + place)
+    def prediction(place: int) -> Prediction:
+        return Prediction.of(np.array([1 + place, 0, 1, 1, 1]) / (4 + place))
 
 
 class TestDraftText:

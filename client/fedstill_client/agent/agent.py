@@ -49,7 +49,7 @@ from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.model.temperature import fitted_temperature
-from fedstill_client.model.word_list import package_word_list
+from fedstill_client.model.word_list import package_lexicon, package_word_list
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import load_installed, load_package
 from fedstill_client.packages.installed import InstalledPackage
@@ -506,4 +506,4 @@ def _keyboard_of(package: StudentPackage) -> AgentKeyboard | None:
         return None
     from fedstill_client.agent.keyboard import AgentKeyboard  # others load nothing of keyboards
 
-    return AgentKeyboard(words)
+    return AgentKeyboard(words, package_lexicon(package, words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList, split
 
 from fedstill_client.keyboard.adaptation import Adaptation
@@ -27,9 +28,9 @@ class AgentKeyboard:
     counts them all.
     """
 
-    def __init__(self, word_list: WordList) -> None:
-        self._word_list = word_list
-        self._typed = _TypedTexts(UserNgrams(word_list))
+    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None) -> None:
+        self._word_list, self._lexicon = word_list, lexicon
+        self._typed = _TypedTexts(UserNgrams(word_list, lexicon))
         self._model: tuple[object, StudentNextWordModel] | None = None
 
     @property
@@ -44,18 +45,22 @@ class AgentKeyboard:
         if not typed.last_id or not is_whole or typed.words > _GROWTH * COUNTED_WORDS:
             everything = list(store.texts())
             new = _newest(everything, COUNTED_WORDS)
-            typed = _TypedTexts(UserNgrams(self._word_list), left_out=len(everything) - len(new))
+            typed = _TypedTexts(
+                UserNgrams(self._word_list, self._lexicon), left_out=len(everything) - len(new)
+            )
         for text in new:
             typed.add(text)
         model = self._model_of(student)
         if typed.adapted_model is not model:
-            typed.adaptation, typed.adapted_model = Adaptation(len(self._word_list)), model
+            typed.adaptation, typed.adapted_model = Adaptation(typed.ngrams.listed), model
             new = _newest(list(store.texts()), ADAPTED_WORDS)
         suggester = Suggester(typed.ngrams, model, adaptation=typed.adaptation)
         for text in new:
             suggester.adapt(text.text)
         if typed.held_out_words > _GROWTH * typed.fitted_words:
-            typed.weights = _fitted_weights(list(store.texts()), self._word_list, model)
+            typed.weights = _fitted_weights(
+                list(store.texts()), UserNgrams(self._word_list, self._lexicon), model
+            )
             typed.fitted_words = typed.held_out_words
         self._typed = typed
         return Suggester(typed.ngrams, model, adaptation=typed.adaptation, weights=typed.weights)
@@ -90,8 +95,7 @@ class _TypedTexts:
         self.last_id = text.id
 
 
-def _fitted_weights(texts: list[StoredText], word_list: WordList, model: NextWordModel) -> Weights:
-    ngrams = UserNgrams(word_list)
+def _fitted_weights(texts: list[StoredText], ngrams: UserNgrams, model: NextWordModel) -> Weights:
     for text in _newest([text for text in texts if not text.held_out], COUNTED_WORDS):
         ngrams.add(text.text)
     held_out = _newest([text for text in texts if text.held_out], FIT_WORDS)

@@ -22,15 +22,41 @@ _UNKNOWN = -1  # the number of a word that nobody has typed before
 DRAFT_WORDS = 128  # of the text that is being typed: those before the last 64 to 128 are let go
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted at a place of a text.
+
+    Attributes:
+        probabilities: [words of the list and the lexicon], of the student mixed with the lexicon's counts.
+        key: The key of the student's own prediction.
+    """
+
+    probabilities: Probabilities
+    key: Keys
+
+    @classmethod
+    def of(cls, student: Probabilities, mixed: Probabilities | None = None) -> Prediction:
+        """What a student predicts, and what became of it in the mix with the lexicon's counts."""
+        return cls(student if mixed is None else mixed, key_of(student))
+
+    def short(self) -> Prediction:
+        """The same in half the bytes or fewer, to be kept."""
+        return Prediction(self.probabilities.astype(np.float16), self.key)
+
+
 class Adaptation:
-    """What one student predicted in texts, and what came; `words` are those of its list."""
+    """What one student predicted in texts, and what came.
+
+    Args:
+        words: Words of its list, and of the lexicon where there is one.
+    """
 
     def __init__(self, words: int) -> None:
         self._words = words
         self.unigrams = UnigramAdaptation(words)
         self.cache = CacheLM()
 
-    def add(self, previous: int, word: int, probabilities: Probabilities, key: Keys | None = None) -> None:
+    def add(self, previous: int, word: int, prediction: Prediction) -> None:
         """Take in a word.
 
         A new word, with a number beyond the list's, goes to the cache alone: the student could not expect it.
@@ -38,32 +64,24 @@ class Adaptation:
         Args:
             previous: The number of the word before it.
             word: Its number.
-            probabilities: The student's prediction there [words].
-            key: The key of the prediction, where that was made before.
+            prediction: What was predicted there.
         """
         if word < self._words:
-            self.unigrams.add(word, probabilities)
-        self.cache.add(previous, word, key_of(probabilities) if key is None else key)
+            self.unigrams.add(word, prediction.probabilities)
+        self.cache.add(previous, word, prediction.key)
 
 
 def adapted(
-    previous: int,
-    probabilities: Probabilities,
-    *,
-    texts: Adaptation,
-    draft: Adaptation,
-    words: int,
-    key: Keys | None = None,
+    previous: int, prediction: Prediction, *, texts: Adaptation, draft: Adaptation, words: int
 ) -> npt.NDArray[np.float64]:
     """A student's prediction, adapted to this owner.
 
     Args:
         previous: The number of the word before.
-        probabilities: The prediction [words of the list].
+        prediction: What is predicted behind it.
         texts: What the owner has typed so far.
         draft: What stands before in the text that is being typed.
-        words: Words of the list, and new ones.
-        key: The key of the prediction, where that was made before.
+        words: Words of the list and the lexicon, and new ones.
 
     Returns:
         Probabilities [words], new words included.
@@ -74,7 +92,7 @@ def adapted(
     weight = cache_weight(len(cached))
     if len(cached):
         mean_key, later = texts.cache.mean_key, len(draft.cache)
-        key = key_of(probabilities) if key is None else key
+        key = prediction.key
         logs = np.concatenate(
             [
                 texts.cache.log_weights(previous, key, mean_key=mean_key, later=later),
@@ -83,25 +101,16 @@ def adapted(
         )
         shares = np.exp(logs - logs.max())
         result += weight / shares.sum() * np.bincount(cached, shares, minlength=words)
-    result[: len(probabilities)] += (1 - weight) * rescaled(probabilities, factors)
+    known = prediction.probabilities
+    result[: len(known)] += (1 - weight) * rescaled(known, factors)
     return result
-
-
-@dataclass(frozen=True)
-class _Prediction:
-    probabilities: Probabilities
-    key: Keys
-
-    @classmethod
-    def of(cls, probabilities: Probabilities) -> _Prediction:
-        return cls(probabilities, key_of(probabilities))
 
 
 @dataclass(frozen=True)
 class _Place:
     previous: int
     word: int | None  # none of a word that nobody has typed before
-    prediction: _Prediction  # of this word
+    prediction: Prediction  # of this word
 
 
 class DraftText:
@@ -116,22 +125,22 @@ class DraftText:
         self._tokens: list[str] = []
         self._begin = 0  # the token that the places begin with
         self._places: list[_Place] = []
-        self._next: _Prediction | None = None  # behind them
+        self._next: Prediction | None = None  # behind them
         self.adaptation = Adaptation(words)
 
     def follow(
         self,
         tokens: Sequence[str],
-        probabilities: Probabilities,
+        prediction: Prediction,
         *,
         number: Callable[[str], int | None],
-        predict: Callable[[Sequence[str], int, int], Sequence[Probabilities]],
+        predict: Callable[[Sequence[str], int, int], Sequence[Prediction]],
     ) -> None:
         """Come to the end of a text.
 
         Args:
             tokens: The text's words and marks.
-            probabilities: The student's prediction behind them [words].
+            prediction: What is predicted behind them.
             number: The number of a word that the list has or that was typed before; None for others.
             predict: predict(text, first, wanted) gives the predictions before each token of text[wanted:],
                 where the student may look at text[first:] alone.
@@ -144,7 +153,7 @@ class DraftText:
         if next_prediction is not None and known == same == len(tokens) - 1:
             predictions = [next_prediction]
         elif known < len(tokens):
-            predictions = [_Prediction.of(made) for made in predict(tokens, begin, known)]
+            predictions = [made.short() for made in predict(tokens, begin, known)]
         else:
             predictions = []
         previous = number(tokens[known - 1]) if known else START
@@ -153,14 +162,9 @@ class DraftText:
             self._places.append(_Place(_UNKNOWN if previous is None else previous, word, prediction))
             self._take_in(self._places[-1])
             previous = word
-        self._tokens, self._next = list(tokens), _Prediction.of(probabilities)
+        self._tokens, self._next = list(tokens), prediction.short()
 
-    @property
-    def key(self) -> Keys | None:
-        """The key of the student's prediction behind the text."""
-        return None if self._next is None else self._next.key
-
-    def _prediction_at(self, token: int) -> _Prediction | None:
+    def _prediction_at(self, token: int) -> Prediction | None:
         """The prediction of one of the tokens, or of the one behind them; None if that is not known."""
         place = token - self._begin
         if place == len(self._places):
@@ -180,8 +184,7 @@ class DraftText:
 
     def _take_in(self, place: _Place) -> None:
         if place.word is not None:
-            prediction = place.prediction
-            self.adaptation.add(place.previous, place.word, prediction.probabilities, prediction.key)
+            self.adaptation.add(place.previous, place.word, place.prediction)
 
 
 def _common_prefix(left: Sequence[str], right: Sequence[str]) -> int:

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import threading
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 
 from fedstill_client.agent_types import Suggestion
-from fedstill_client.keyboard.adaptation import Adaptation, DraftText, adapted
+from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
+from fedstill_client.keyboard.alphabet import Alphabet
 from fedstill_client.keyboard.interpolation import Evidence, Weights, default_weights
 from fedstill_client.keyboard.next_word_model import NextWordModel
 from fedstill_client.keyboard.typos import corrections
@@ -33,7 +32,6 @@ from fedstill_client.keyboard.user_ngrams import UserNgrams
 MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed: once may be a typing error
 RESERVED_TIMES, RESERVED_LETTERS = 3, 2
-_LAST = "\U0010ffff"
 _FEW = 4  # tokens
 
 Scores = npt.NDArray[np.float64]
@@ -69,12 +67,12 @@ class Suggester:
     ) -> None:
         self.ngrams = ngrams
         self._adaptation = adaptation
-        self._draft = DraftText(len(ngrams.word_list))
+        self._draft = DraftText(ngrams.listed)
         self._following = threading.Lock()  # other threads ask, too
         self.weights = default_weights() if weights is None else weights
         self._model = model
         self._scored: _Scored | None = None
-        self._sorted: tuple[int, list[str], IntArray] | None = None
+        self._alphabet: tuple[int, Alphabet] | None = None
 
     @property
     def word_list(self) -> WordList:
@@ -92,11 +90,11 @@ class Suggester:
         if self._adaptation is None:
             return
         self._scored = None
-        previous = START
-        for token, probabilities in self.along(split(text)):
+        tokens, previous = split(text), START
+        for place, (token, student) in enumerate(self.along(tokens)):
             word = self.ngrams.number(token)
             if word != UNKNOWN:  # as what is too long to be a word is
-                self._adaptation.add(previous, word, probabilities)
+                self._adaptation.add(previous, word, self._prediction(tokens[:place], student))
             previous = word
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
@@ -117,7 +115,7 @@ class Suggester:
             raise InvalidValue("k", f"{k}; ask for 1 to {MOST_SUGGESTIONS} suggestions")
         typed = _checked_prefix(prefix)
         scores = self.scores(context)
-        words, _ = self._suggestable()
+        words = self._suggestable().words
         if not typed:
             return [self._suggestion(at, float(scores[at]), "next", "") for at in self.shown(scores, "", k)]
         candidates = {at: (float(scores[at]), "completion") for at in self.shown(scores, typed, k)}
@@ -155,13 +153,13 @@ class Suggester:
 
     def by_alphabet(self, probabilities: Scores) -> Scores:
         """The probabilities of the words that may be suggested, by alphabet, given those of all numbers."""
-        return np.asarray(probabilities[self._suggestable()[1]])
+        return np.asarray(probabilities[self._suggestable().numbers])
 
     def interpolated(self, tokens: Sequence[str], prediction: npt.NDArray[np.floating[Any]]) -> Scores:
-        """The student's prediction [V] after tokens, adapted, and interpolated with the owner's n-grams.
+        """The student's prediction [V] after tokens, mixed, adapted, interpolated with the owner's n-grams.
 
         Returns:
-            Probabilities [V + new words] by number, which sum to 1.
+            Probabilities [V + D + new words] by number, which sum to 1.
         """
         seen, probabilities = self._ngrams_after(tokens)
         weight = self.weights[seen]
@@ -186,15 +184,11 @@ class Suggester:
 
     def with_prefix(self, prefix: str) -> slice:
         """The places in `scores` of the words that begin so."""
-        words, _ = self._suggestable()
-        start = bisect_left(words, prefix)
-        return slice(start, bisect_left(words, prefix + _LAST, start) if prefix else len(words))
+        return self._suggestable().with_prefix(prefix)
 
     def place(self, word: str) -> int | None:
         """Where a word stands in `scores`; None where it is never suggested."""
-        words, _ = self._suggestable()
-        at = bisect_left(words, word)
-        return at if at < len(words) and words[at] == word else None
+        return self._suggestable().place(word)
 
     def fit(self, texts: Iterable[str]) -> Weights:
         """The weights under which texts are likeliest that `ngrams` has not counted."""
@@ -202,44 +196,56 @@ class Suggester:
         for text in texts:
             tokens = split(text)
             for place, (token, prediction) in enumerate(self.along(tokens)):
-                number = self.word_list.number(token)
-                if number is not None:  # the student predicts no others
+                number = self.ngrams.number(token)
+                if UNKNOWN < number < self.ngrams.listed:  # neither student nor lexicon predicts others
                     seen, ngrams = self._ngrams_after(tokens[:place])
                     student = self._adapted(tokens[:place], prediction)
                     evidence.add(seen, student=float(student[number]), ngrams=float(ngrams[number]))
         return evidence.weights()
 
     def _adapted(self, tokens: Sequence[str], prediction: npt.NDArray[np.floating[Any]]) -> Scores:
-        """The student's prediction after tokens, adapted to the owner: [V + new words]."""
-        words = len(self.word_list) + len(self.ngrams.new_words)
+        """The prediction after tokens, adapted to the owner: [V + D + new words]."""
+        words = self.ngrams.listed + len(self.ngrams.new_words)
         if self._adaptation is None:
             probabilities = np.zeros(words)
-            probabilities[: len(self.word_list)] = prediction
+            probabilities[: self.ngrams.listed] = self._mixed(tokens, prediction)
             return probabilities
+        mixed = self._prediction(tokens, prediction)
         with self._following:
-            self._draft.follow(tokens, prediction, number=self._known_number, predict=self._predictions)
+            self._draft.follow(tokens, mixed, number=self._known_number, predict=self._predictions)
             return adapted(
                 self.ngrams.number(tokens[-1]) if tokens else START,
-                prediction,
+                mixed,
                 texts=self._adaptation,
                 draft=self._draft.adaptation,
                 words=words,
-                key=self._draft.key,
             )
+
+    def _mixed(
+        self, tokens: Sequence[str], student: npt.NDArray[np.floating[Any]]
+    ) -> npt.NDArray[np.floating[Any]]:
+        """The student's prediction [V], mixed with the lexicon's counts: [V + D]."""
+        lexicon = self.ngrams.lexicon
+        if lexicon is None:
+            return student
+        return lexicon.mixed(student, [self.ngrams.number(token) for token in tokens[-2:]])
+
+    def _prediction(self, tokens: Sequence[str], student: npt.NDArray[np.floating[Any]]) -> Prediction:
+        return Prediction.of(student, self._mixed(tokens, student))
 
     def _known_number(self, token: str) -> int | None:
         number = self.ngrams.number(token)
         return None if number == UNKNOWN else number
 
-    def _predictions(
-        self, tokens: Sequence[str], first: int, wanted: int
-    ) -> list[npt.NDArray[np.floating[Any]]]:
+    def _predictions(self, tokens: Sequence[str], first: int, wanted: int) -> list[Prediction]:
         """The predictions of tokens[wanted:]; where they are many, in rows that begin with `first`."""
         if len(tokens) - wanted <= _FEW:  # a mark behind a word: the student has just been there
-            return [
+            said = [
                 self._model.next_words(self._numbers(tokens[:place])) for place in range(wanted, len(tokens))
             ]
-        return [prediction for _, prediction in self.along(tokens[first:])][wanted - first :]
+        else:
+            said = [student for _, student in self.along(tokens[first:])][wanted - first :]
+        return [self._prediction(tokens[:place], student) for place, student in enumerate(said, wanted)]
 
     def _numbers(self, tokens: Sequence[str]) -> list[int]:
         return [START, *(number for token in tokens for number in self.word_list.numbers_of(token))]
@@ -247,33 +253,25 @@ class Suggester:
     def _ngrams_after(self, tokens: Sequence[str]) -> tuple[int, Scores]:
         return self.ngrams.next_words([self.ngrams.number(token) for token in tokens[-2:]])
 
-    def _suggestable(self) -> tuple[list[str], IntArray]:
-        """The words that may be suggested in the order of the alphabet, and their numbers."""
-        if self._sorted is None or self._sorted[0] != self.ngrams.texts:
-            listed = len(self.word_list)
-            new = [
-                (word, listed + place)
-                for place, word in enumerate(self.ngrams.new_words)
-                if self.ngrams.count(listed + place) >= SUGGESTED_FROM
-            ]
-            words = sorted([*((word, number) for number, word in self.word_list.words), *new])
-            numbers = np.array([number for _, number in words], np.int64)
-            self._sorted = (self.ngrams.texts, [word for word, _ in words], numbers)
-        return self._sorted[1:]
+    def _suggestable(self) -> Alphabet:
+        """The words that may be suggested."""
+        if self._alphabet is None or self._alphabet[0] != self.ngrams.texts:
+            self._alphabet = (self.ngrams.texts, self.ngrams.alphabet(SUGGESTED_FROM))
+        return self._alphabet[1]
 
     def _reserved(self, scores: Scores, typed: str) -> int | None:
         """The place of the likeliest word that begins so, that the list lacks, and that the owner types."""
         if len(typed) < RESERVED_LETTERS or not self.ngrams.new_words:
             return None
-        here, numbers = self.with_prefix(typed), self._suggestable()[1]
-        new = np.flatnonzero(numbers[here] >= len(self.word_list)) + here.start
+        here, numbers = self.with_prefix(typed), self._suggestable().numbers
+        new = np.flatnonzero(numbers[here] >= self.ngrams.listed) + here.start
         often = [int(at) for at in new if self.ngrams.count(int(numbers[at])) >= RESERVED_TIMES]
         return max(often, key=lambda at: float(scores[at]), default=None)
 
     def _suggestion(self, at: int, chance: float, kind: str, prefix: str) -> Suggestion:
-        words, numbers = self._suggestable()
-        own = bool(numbers[at] >= len(self.word_list))
-        return Suggestion(_capitals_of(prefix, words[at]), chance, kind, own)
+        alphabet = self._suggestable()
+        own = bool(alphabet.numbers[at] >= self.ngrams.listed)
+        return Suggestion(_capitals_of(prefix, alphabet.words[at]), chance, kind, own)
 
 
 def _checked_prefix(prefix: str) -> str:

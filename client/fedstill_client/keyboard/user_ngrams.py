@@ -14,23 +14,40 @@ own apps.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, split
 
+from fedstill_client.keyboard.alphabet import Alphabet
+
+_ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії")
 ORDERS = 3  # unigrams, bigrams, trigrams
 
 
 class UserNgrams:
-    """Counts of what was typed; words that the list lacks have the numbers from len(word_list) on."""
+    """Counts of what was typed.
 
-    def __init__(self, word_list: WordList) -> None:
-        self.word_list = word_list
+    Args:
+        word_list: The words that the student knows, 0 to V - 1.
+        lexicon: Its dictionary has the words V to V + D - 1; without one, D is 0.
+
+    Attributes:
+        listed: V + D; words that neither has are numbered from here on.
+        new_words: Those words, the word of number listed + its place.
+    """
+
+    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None) -> None:
+        self.word_list, self.lexicon = word_list, lexicon
+        self.listed = len(word_list) if lexicon is None else lexicon.words
         self.texts = 0
-        self.new_words: list[str] = []  # the word of number len(word_list) + its place
+        self.new_words: list[str] = []
         self._new_numbers: dict[str, int] = {}
+        self._alphabet = _suggestable(word_list, lexicon)
+        self._waiting: set[int] = set()  # new words that are not in the alphabet as yet
         self._counts: dict[tuple[int, ...], dict[int, int]] = {}  # after a history, how often which word
 
     def add(self, text: str) -> None:
@@ -45,9 +62,21 @@ class UserNgrams:
                 following = self._counts.setdefault(history, {})
                 following[word] = following.get(word, 0) + 1
 
+    def alphabet(self, least: int) -> Alphabet:
+        """The words that may be suggested: those of the list, the dictionary, and new ones typed so often."""
+        fresh = [number for number in self._waiting if self.count(number) >= least]
+        if fresh:
+            self._waiting.difference_update(fresh)
+            self._alphabet = self._alphabet.with_words(
+                (number, self.new_words[number - self.listed]) for number in fresh
+            )
+        return self._alphabet
+
     def number(self, token: str) -> int:
         """The number of a word or mark, of a new word too; UNKNOWN for one that was never typed."""
         listed = self.word_list.number(token)
+        if listed is None and self.lexicon is not None:
+            listed = self.lexicon.number(token)
         return self._new_numbers.get(token, UNKNOWN) if listed is None else listed
 
     def numbers(self, text: str) -> list[int]:
@@ -63,11 +92,11 @@ class UserNgrams:
 
         Returns:
             How much of the context was seen there (0: nothing was typed, 1: words anywhere, 2: the last word,
-            3: the last two), and probabilities [len(word_list) + new words] that sum to 1, or to 0 where
+            3: the last two), and probabilities [listed + new words] that sum to 1, or to 0 where
             nothing was typed.
         """
         last = [START, START, *context]
-        probabilities = np.zeros(len(self.word_list) + len(self.new_words))
+        probabilities = np.zeros(self.listed + len(self.new_words))
         for length in range(ORDERS):
             following = self._counts.get(tuple(last[len(last) - length :]))
             if following is None:
@@ -83,7 +112,22 @@ class UserNgrams:
         """The number of a token, which becomes a new word where it is one."""
         number = self.number(token)
         if number == UNKNOWN and is_word(token) and len(token) <= WORD_LIMIT:
-            number = len(self.word_list) + len(self.new_words)
+            number = self.listed + len(self.new_words)
             self.new_words.append(token)
             self._new_numbers[token] = number
+            self._waiting.add(number)
         return number
+
+
+def _suggestable(word_list: WordList, lexicon: Lexicon | None) -> Alphabet:
+    """The words of list and dictionary that stand alone: single letters are there to spell others with."""
+    if lexicon is None:
+        return Alphabet(entry for entry in word_list.words if not _is_a_letter(entry[1]))
+    listed = [entry for entry in word_list.words if lexicon.stands_alone(entry[0])]
+    dictionary = enumerate(lexicon.dictionary, lexicon.listed)
+    return Alphabet([*listed, *(entry for entry in dictionary if lexicon.stands_alone(entry[0]))])
+
+
+def _is_a_letter(word: str) -> bool:
+    """Whether a word is a letter of an alphabet that is no word by itself in any usual language."""
+    return len(word) == 1 and unicodedata.category(word) == "Ll" and word not in _ONE_LETTER_WORDS
