@@ -18,16 +18,9 @@ from fedstill_client.keyboard.cache_lm import (
     cache_weight,
     key_of,
 )
+from fedstill_client.keyboard.correction.channel import Channel
 from fedstill_client.keyboard.interpolation import PRIOR_WEIGHT, PRIOR_WORDS, Evidence, default_weights
 from fedstill_client.keyboard.suggester import Suggester
-from fedstill_client.keyboard.typos import (
-    MISSING_OR_EXTRA,
-    NEIGHBOUR,
-    NEIGHBOURS,
-    OTHER_KEY,
-    TRANSPOSED,
-    corrections,
-)
 from fedstill_client.keyboard.unigram_adaptation import UnigramAdaptation, rescaled
 from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.errors import InvalidValue
@@ -301,30 +294,6 @@ class TestWeights:
         assert other[1] < PRIOR_WEIGHT
 
 
-class TestTypos:
-    @pytest.mark.parametrize(
-        ("typed", "intended", "chance"),
-        [
-            ("kimg", "king", NEIGHBOUR),
-            ("kzng", "king", OTHER_KEY),
-            ("knig", "king", TRANSPOSED),
-            ("kng", "king", MISSING_OR_EXTRA),
-            ("kiing", "king", MISSING_OR_EXTRA),
-        ],
-    )
-    def test_one_error(self, typed: str, intended: str, chance: float) -> None:
-        assert corrections(typed)[intended] == chance
-
-    def test_no_error_two_errors_too_short_or_too_long(self) -> None:
-        assert "king" not in corrections("king")
-        assert "king" not in corrections("kmgi")
-        assert corrections("ki") == corrections("k" * 25) == {}
-
-    def test_keys_that_touch(self) -> None:
-        assert set(NEIGHBOURS["s"]) == set("awedxz")
-        assert all(one in NEIGHBOURS[other] for one, others in NEIGHBOURS.items() for other in others)
-
-
 class TestSuggestions:
     def test_the_likeliest_words_and_no_mark_or_piece(self) -> None:
         assert words(suggester(), "anything") == ["the", "king", "kind"]
@@ -342,7 +311,7 @@ class TestSuggestions:
         found = suggester().suggest("", "quewn")
 
         assert [(f.word, f.kind) for f in found] == [("queen", "correction")]
-        assert found[0].chance == pytest.approx(0.06 * NEIGHBOUR)
+        assert found[0].chance == pytest.approx(0.06 * Channel().near, rel=1e-3)
         kinds = [(s.word, s.kind) for s in suggester().suggest("", "thei")]
         assert kinds[0] == ("their", "completion")
         assert ("the", "correction") in kinds  # one letter too many

@@ -3,9 +3,9 @@
 A student predicts how likely each word of its list is after the context. Words that the owner uses more often
 than it expects become likelier, and those that were typed in places like this one (adaptation.py); the
 owner's n-grams are interpolated (user_ngrams.py, interpolation.py). Among words that begin as typed, the
-likelier stands first; a word that begins one typing error away has its own likelihood times the error's
-(typos.py). Behind two letters and more, one place is reserved for a word that the list lacks, if the owner
-has typed it RESERVED_TIMES times.
+likelier stands first; a word that the letters are a mistyped beginning of has its own likelihood times the
+errors' (correction/); a whole word stays before all others. Behind two letters and more, one place is
+reserved for a word that the list lacks, if the owner has typed it RESERVED_TIMES times.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 
 from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
 from fedstill_client.keyboard.alphabet import Alphabet
+from fedstill_client.keyboard.correction.as_typed import is_bare_letter, with_as_typed
+from fedstill_client.keyboard.correction.layouts import KeyboardLayout, layout_named, layout_of_languages
+from fedstill_client.keyboard.correction.word_corrections import MEANT_TIMES, WordCorrections
 from fedstill_client.keyboard.interpolation import Evidence, Weights, default_weights
 from fedstill_client.keyboard.next_word_model import NextWordModel
-from fedstill_client.keyboard.typos import corrections
 from fedstill_client.keyboard.user_ngrams import UserNgrams
 
 MOST_SUGGESTIONS = 20
@@ -55,6 +58,8 @@ class Suggester:
         adaptation: What the model predicted in the texts that `ngrams` has counted; without one, its
             predictions are taken as they are.
         weights: The weights of the n-grams; the default ones where they are not chosen.
+        corrections: The search of corrections; what another suggester of the same words has made of them.
+        layout: The device's keyboard; the usual one of its languages where it is not given.
     """
 
     def __init__(
@@ -64,8 +69,13 @@ class Suggester:
         *,
         adaptation: Adaptation | None = None,
         weights: Weights | None = None,
+        corrections: WordCorrections | None = None,
+        layout: KeyboardLayout | None = None,
     ) -> None:
         self.ngrams = ngrams
+        self._corrections = WordCorrections() if corrections is None else corrections
+        languages = () if ngrams.lexicon is None else ngrams.lexicon.languages
+        self._layout = layout_of_languages(languages) if layout is None else layout
         self._adaptation = adaptation
         self._draft = DraftText(ngrams.listed)
         self._following = threading.Lock()  # other threads ask, too
@@ -97,44 +107,47 @@ class Suggester:
                 self._adaptation.add(previous, word, self._prediction(tokens[:place], student))
             previous = word
 
-    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+    def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
         """Suggest words.
 
         Args:
             context: The text before the word.
             prefix: Its letters so far, one word or none.
             k: How many words at most, 1 to MOST_SUGGESTIONS.
+            layout: The keyboard that the letters are typed on, by name; the device's where it is "".
 
         Returns:
-            Up to k suggestions, the likeliest first.
+            Up to k suggestions, the likeliest first; before them the word that the letters are, where they
+            are a whole one.
 
         Raises:
             InvalidValue: k is out of range, or the prefix is no beginning of one word.
+            UnknownName: There is no such layout.
         """
         if not 1 <= k <= MOST_SUGGESTIONS:
             raise InvalidValue("k", f"{k}; ask for 1 to {MOST_SUGGESTIONS} suggestions")
+        keyboard = layout_named(layout) if layout else self._layout
         typed = _checked_prefix(prefix)
         scores = self.scores(context)
-        words = self._suggestable().words
         if not typed:
             return [self._suggestion(at, float(scores[at]), "next", "") for at in self.shown(scores, "", k)]
-        candidates = {at: (float(scores[at]), "completion") for at in self.shown(scores, typed, k)}
-        least = min(chance for chance, _ in candidates.values()) if len(candidates) == k else 0.0
-        for meant, likelihood in corrections(typed).items():
-            here = self.with_prefix(meant)
-            if here.start == here.stop:
-                continue  # as most of some hundreds are
-            for at in _largest(scores[here], k):
-                place, chance = here.start + at, float(scores[here][at]) * likelihood
-                enough = max(least, candidates.get(place, (0.0, ""))[0])
-                if chance > enough and not words[place].startswith(typed):
-                    candidates[place] = (chance, "correction")
-        chosen = sorted(candidates, key=lambda at: -candidates[at][0])[:k]
-        reserved = self._reserved(scores, typed)
-        if reserved is not None and reserved not in chosen:
-            candidates[reserved] = (float(scores[reserved]), "completion")
-            chosen = [*chosen[: k - 1], reserved]
-        return [self._suggestion(at, *candidates[at], prefix) for at in chosen]
+        alphabet = self._suggestable()
+        words, own = alphabet.words, alphabet.numbers >= self.ngrams.listed
+        meant = self._corrections.meant(words, own, typed, keyboard)
+        chances = np.zeros(len(words))
+        chances[meant.places] = scores[meant.places] * meant.likelihoods
+        self._hold_back(chances, meant.places[own[meant.places]], keyboard)
+        best = [int(meant.places[at]) for at in _largest(chances[meant.places], k)]
+        chosen = self._presented(best, scores, typed, k, whole=self._whole_word(typed, chances, keyboard))
+        return [
+            self._suggestion(
+                at,
+                float(chances[at]),
+                "completion" if words[at].startswith(typed) else "correction",
+                prefix,
+            )
+            for at in chosen
+        ]
 
     def scores(self, context: str) -> Scores:
         """The probabilities of all words that may be suggested, in the order of the alphabet.
@@ -179,8 +192,41 @@ class Suggester:
         """Places in `scores` of the k words that are shown once `typed` is there, the likeliest first."""
         here = self.with_prefix(typed)
         best = [here.start + at for at in _largest(scores[here], k)]
+        return self._presented(best, scores, typed, k, whole=self.place(typed))
+
+    def _presented(
+        self, best: list[int], scores: Scores, typed: str, k: int, *, whole: int | None
+    ) -> list[int]:
+        """The places of the k words to show, given the best: those with a place of their own are put in."""
+        words = self._suggestable().words
+        best = [at for at in best if not is_bare_letter(words[at], float(scores[at]))]
         reserved = self._reserved(scores, typed)
-        return best if reserved is None or reserved in best else [*best[: k - 1], reserved]
+        if reserved is not None and reserved not in best:
+            best = [*best[: k - 1], reserved]
+        return with_as_typed(best, scores, whole, letters=len(typed), k=k)
+
+    def _whole_word(self, typed: str, chances: Scores, keyboard: KeyboardLayout) -> int | None:
+        """The place of the word that the letters are by themselves, if that is no error of the owner's."""
+        at = self.place(typed)
+        if at is None or is_bare_letter(typed, float(chances[at])):
+            return None
+        return at if self._rival(at, chances, keyboard) is None else None
+
+    def _rival(self, at: int, chances: Scores, keyboard: KeyboardLayout) -> int | None:
+        """The listed word that one of the owner's own may be an error for; None where that is meant."""
+        alphabet = self._suggestable()
+        number = int(alphabet.numbers[at])
+        if number < self.ngrams.listed or self.ngrams.count(number) >= MEANT_TIMES:
+            return None
+        return self._corrections.rival(alphabet.words[at], chances, keyboard)
+
+    def _hold_back(self, chances: Scores, own: IntArray, keyboard: KeyboardLayout) -> None:
+        """Put the owner's words that may be typing errors behind those of the list that they are for."""
+        often = np.argsort(-chances[own], kind="stable")[:MOST_SUGGESTIONS]
+        for at in own[often].tolist():
+            rival = self._rival(at, chances, keyboard)
+            if rival is not None and chances[rival] > 0:
+                chances[at] = min(chances[at], chances[rival] / 2)
 
     def with_prefix(self, prefix: str) -> slice:
         """The places in `scores` of the words that begin so."""

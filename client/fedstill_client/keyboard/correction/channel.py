@@ -1,0 +1,91 @@
+"""The noisy channel: how likely a letter is typed for the one that was meant, or is left out, or put in.
+
+Kernighan, Church and Gale (1990), "A spelling correction program based on a noisy channel model": the word w
+that was meant by the letters t has p(w | t) ~ p(w) p(t | w), and p(t | w) is that of the likeliest way from
+w to t in single errors (Damerau 1964): a letter missing, one too many, another one, two in the wrong order.
+Brill and Moore (2000), "An improved error model for noisy channel spelling correction", have pairs of strings
+for one another; of these there are the letters that stand for one that the keyboard lacks ("ue" for "ü").
+
+    p(another letter) = NEAR exp(-(d^2 - 1) / SPREAD)     d: how far the keys are apart, in widths of a key
+                        but SOUND at least for letters that sound alike, and FAR at least for any
+
+A cost is -ln p, in nats. An accent, an apostrophe or a hyphen that is left out is no error: it costs little
+and is not counted among the edits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from fedstill_proto.errors import InvalidValue
+
+from fedstill_client.keyboard.correction.layouts import KeyboardLayout, key_distance
+from fedstill_client.keyboard.correction.letters import APOSTROPHES, base, is_accent, sound_alike
+
+EDIT = 32.0
+"""What each error adds to a cost, so that a cost tells the number of errors: the fewest are the likeliest."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Probabilities of single errors; chosen by benchmarks/corrections.py on generated errors."""
+
+    accent_left_out: float = 0.6
+    accent_wrong: float = 0.05
+    apostrophe_left_out: float = 0.6
+    apostrophe_put_in: float = 0.05
+    near: float = 1 / 50
+    spread: float = 0.8
+    sound: float = 1 / 100
+    far: float = 1 / 1000
+    transposed: float = 1 / 60
+    missing: float = 1 / 150
+    missing_double: float = 1 / 60
+    extra: float = 1 / 200
+    extra_double: float = 1 / 80
+    first: float = 0.3
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            if not 0 < getattr(self, entry.name) <= 1:
+                raise InvalidValue(entry.name, f"{getattr(self, entry.name)} is no probability above 0")
+
+    def substitution(self, typed: str, meant: str, layout: KeyboardLayout) -> float:
+        """The cost [nats, and EDIT for an error] of a letter typed for the one that was meant."""
+        if typed == meant:
+            return 0.0
+        bare, meant_bare = base(typed), base(meant)
+        if bare == meant_bare:
+            return cost(self.accent_left_out if bare == typed else self.accent_wrong)
+        distance = key_distance(layout, typed, meant)
+        chance = self.near * math.exp(-max(0.0, distance**2 - 1) / self.spread)
+        if sound_alike(bare, meant_bare):
+            chance = max(chance, self.sound)
+        return EDIT + cost(max(chance, self.far))
+
+    def left_out(self, meant: str, *, is_double: bool) -> float:
+        """The cost of a letter that is missing; `is_double` where the one before it is the same."""
+        if meant in APOSTROPHES:
+            return cost(self.apostrophe_left_out)
+        if is_accent(meant):
+            return cost(self.accent_left_out)
+        return EDIT + cost(self.missing_double if is_double else self.missing)
+
+    def put_in(self, typed: str, *, is_double: bool) -> float:
+        """The cost of a letter too many."""
+        if typed in APOSTROPHES:
+            return cost(self.apostrophe_put_in)
+        if is_accent(typed):
+            return cost(self.accent_wrong)
+        return EDIT + cost(self.extra_double if is_double else self.extra)
+
+    @property
+    def exchange(self) -> float:
+        """The cost of two letters in the wrong order."""
+        return EDIT + cost(self.transposed)
+
+
+def cost(probability: float) -> float:
+    """-ln p [nats]."""
+    return -math.log(probability)

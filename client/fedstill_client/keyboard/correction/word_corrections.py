@@ -1,0 +1,107 @@
+"""Corrections among the words of a keyboard: those of its lists, and those that its owner typed.
+
+The search tree of the lists is made once, when the first letters are typed; the one of the owner's words,
+which are few, is made anew when these change. A word of the owner's own may be a typing error that was made
+more than once: where a word of the lists is one error away, that is the likelier one, until the owner has
+typed the other so often that it is meant.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
+
+from fedstill_client.keyboard.correction.corrector import MIN_LETTERS, Corrector, Meant
+from fedstill_client.keyboard.correction.layouts import KeyboardLayout
+
+MEANT_TIMES = 10
+"""A word that the owner typed so often is meant, however much it looks like one of the lists."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of the words, and where they stand among all."""
+
+    words: list[str]
+    places: IntArray
+    corrector: Corrector
+
+    def meant(self, typed: str, layout: KeyboardLayout, *, edits: int | None = None) -> Meant:
+        found = self.corrector.meant(typed, layout, edits=edits)
+        return Meant(self.places[found.places], found.likelihoods, found.edits)
+
+
+class WordCorrections:
+    """Finds what letters were meant to be; keeps its search trees from one call to the next."""
+
+    def __init__(self) -> None:
+        self._words: Sequence[str] | None = None
+        self._listed: _Part | None = None
+        self._own: _Part | None = None
+        self._rivals: dict[str, tuple[str, ...]] = {}  # the whole words one error away from one
+
+    def meant(
+        self, words: Sequence[str], own: npt.NDArray[np.bool_], typed: str, layout: KeyboardLayout
+    ) -> Meant:
+        """The words that `typed` may be the beginning of, their places among `words`.
+
+        Args:
+            words: All words that may be suggested, in the alphabet's order.
+            own: Which of them are the owner's own [words].
+            typed: Letters in lower case.
+            layout: The keyboard that they were typed on.
+        """
+        listed, owned = self._parts(words, own)
+        found, others = listed.meant(typed, layout), owned.meant(typed, layout)
+        places = np.concatenate([found.places, others.places])
+        order = np.argsort(places)
+        return Meant(
+            places[order],
+            np.concatenate([found.likelihoods, others.likelihoods])[order],
+            np.concatenate([found.edits, others.edits])[order],
+        )
+
+    def rival(self, word: str, chances: npt.NDArray[np.float64], layout: KeyboardLayout) -> int | None:
+        """The place of the likeliest word of the lists that `word`, an own one, may be an error for.
+
+        Args:
+            word: A word of the owner's; `meant` has been asked before.
+            chances: Those of all words, in the alphabet's order.
+            layout: The keyboard that it was typed on.
+        """
+        if self._listed is None or self._words is None or len(word) < MIN_LETTERS:
+            return None
+        if word not in self._rivals:
+            found = self._listed.meant(word, layout, edits=1)
+            others = [self._words[place] for place in found.places.tolist()]
+            self._rivals[word] = tuple(other for other in others if _is_whole(word, other))
+        places = [bisect_left(self._words, other) for other in self._rivals[word]]
+        return max(places, key=lambda place: float(chances[place]), default=None)
+
+    def _parts(self, words: Sequence[str], own: npt.NDArray[np.bool_]) -> tuple[_Part, _Part]:
+        if self._words is not words or self._listed is None or self._own is None:
+            listed = _renewed(self._listed, words, np.flatnonzero(~own))
+            if self._listed is None or listed.words is not self._listed.words:
+                self._rivals.clear()
+            self._listed = listed
+            self._own = _renewed(self._own, words, np.flatnonzero(own))
+            self._words = words
+        return self._listed, self._own
+
+
+def _renewed(part: _Part | None, words: Sequence[str], places: IntArray) -> _Part:
+    """The part with these words, with the same search tree where they are the same."""
+    chosen = [words[place] for place in places.tolist()]
+    if part is not None and part.words == chosen:
+        return _Part(part.words, places, part.corrector)
+    return _Part(chosen, places, Corrector(chosen))
+
+
+def _is_whole(word: str, other: str) -> bool:
+    """Whether a word one error away is another one rather than a form of it, longer or shorter at the end."""
+    return abs(len(word) - len(other)) <= 1 and not word.startswith(other) and not other.startswith(word)
