@@ -1,6 +1,7 @@
 """Who a device is: its device.json, in a plain device folder and in an agent's home alike.
 
-{"name": "kitchen", "family": "mlp-small"}, and perhaps "owner_share" (see model/label_prior.py)
+{"name": "kitchen", "family": "mlp-small"}, and perhaps "owner_share" (see model/label_prior.py) and the
+"layout" of its keyboard (see keyboard/correction/layouts.py)
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ class DeviceDescription:
     name: str
     family: str
     owner_share: float = OWNER_SHARE
+    layout: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", device_name("name", self.name))
         check_name("family", self.family)
         check_owner_share(self.owner_share)
+        if self.layout:
+            from fedstill_client.keyboard.correction.layouts import layout_named  # few devices read them
+
+            layout_named(self.layout)
 
     @classmethod
     def read(cls, folder: Path) -> DeviceDescription:
@@ -46,10 +52,10 @@ class DeviceDescription:
             if "label_prior" in fields:
                 strength = fields.pop("label_prior")
                 fields.setdefault("owner_share", 0.0 if strength == 0 else OWNER_SHARE)
-            unknown = fields.keys() - {"name", "family", "owner_share"}
+            unknown = fields.keys() - {"name", "family", "owner_share", "layout"}
             if unknown or not {"name", "family"} <= fields.keys():
                 raise DeviceError(
-                    f"its fields are {sorted(fields)}; give name and family, and owner_share if you like."
+                    f"its fields are {sorted(fields)}; give name and family; owner_share and layout if you like."
                 )
             return cls(**fields)
         except OSError as error:

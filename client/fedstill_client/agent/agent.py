@@ -243,24 +243,26 @@ class Agent:
                     raise InvalidValue(f"utterances[{row}].intent", error.problem) from None
             return self.observe(x, np.array(numbers, np.int64))
 
-    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+    def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
         """Suggest what follows a text, or completes or corrects the letters of a word.
 
         Args:
             context: The text before the word.
             prefix: The letters of the word so far.
             k: How many words at most.
+            layout: The keyboard that it is typed on, such as "qwertz"; "" is the device's.
 
         Returns:
             Up to k suggestions, the likeliest first.
 
         Raises:
             InvalidValue: k is out of range, or the prefix is no beginning of one word.
+            UnknownName: There is no such layout.
             AgentError: The installed student is none of text.
         """
         with self._lock:
             self._newest()
-            return self._required_suggester().suggest(context, prefix, k)
+            return self._required_suggester().suggest(context, prefix, k, layout=layout)
 
     def observe_text(self, text: str) -> int:
         """Keep a private text that was typed. It is on the disk when this returns.
@@ -428,7 +430,7 @@ class Agent:
             package = self._owners_package(owners)
             student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
             self._installed, self._answering, self._fleets = owners, None, None
-            self._keyboard = _keyboard_of(package)
+            self._keyboard = _keyboard_of(package, self._description.layout)
             self._schema = intent_schema(package)
             self._watch = ScaleWatch(package.manifest.input_rule)
         manifest = student.manifest
@@ -499,11 +501,11 @@ class Agent:
         return self._schema
 
 
-def _keyboard_of(package: StudentPackage) -> AgentKeyboard | None:
+def _keyboard_of(package: StudentPackage, layout: str) -> AgentKeyboard | None:
     """What suggests words, where the package's student is one of text."""
     words = package_word_list(package)
     if words is None:
         return None
     from fedstill_client.agent.keyboard import AgentKeyboard  # others load nothing of keyboards
 
-    return AgentKeyboard(words, package_lexicon(package, words))
+    return AgentKeyboard(words, package_lexicon(package, words), layout=layout)

@@ -8,6 +8,8 @@ from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList, split
 
 from fedstill_client.keyboard.adaptation import Adaptation
+from fedstill_client.keyboard.correction.layouts import layout_named
+from fedstill_client.keyboard.correction.word_corrections import WordCorrections
 from fedstill_client.keyboard.interpolation import Weights
 from fedstill_client.keyboard.next_word_model import NextWordModel, StudentNextWordModel
 from fedstill_client.keyboard.suggester import Suggester
@@ -28,8 +30,10 @@ class AgentKeyboard:
     counts them all.
     """
 
-    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None) -> None:
+    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None, *, layout: str = "") -> None:
         self._word_list, self._lexicon = word_list, lexicon
+        self._layout = layout_named(layout) if layout else None
+        self._corrections = WordCorrections()
         self._typed = _TypedTexts(UserNgrams(word_list, lexicon))
         self._model: tuple[object, StudentNextWordModel] | None = None
 
@@ -63,7 +67,14 @@ class AgentKeyboard:
             )
             typed.fitted_words = typed.held_out_words
         self._typed = typed
-        return Suggester(typed.ngrams, model, adaptation=typed.adaptation, weights=typed.weights)
+        return Suggester(
+            typed.ngrams,
+            model,
+            adaptation=typed.adaptation,
+            weights=typed.weights,
+            corrections=self._corrections,
+            layout=self._layout,
+        )
 
     def _model_of(self, student: AnsweringStudent) -> StudentNextWordModel:
         """The same model, with the contexts that it has seen, as long as the student has the same weights."""

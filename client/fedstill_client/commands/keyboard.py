@@ -27,6 +27,10 @@ def suggest_command(
     context: Annotated[str, typer.Argument(help="The text before the word.")] = "",
     prefix: Annotated[str, typer.Option(help="The letters of the word so far.")] = "",
     k: Annotated[int, typer.Option("-k", min=1, help="How many words.")] = 3,
+    layout: Annotated[
+        str,
+        typer.Option(help="The keyboard that it is typed on, by name; that of the device without it."),
+    ] = "",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,9 +41,15 @@ def suggest_command(
       fedstill-agent suggest "good morrow to"
 
       fedstill-agent suggest "good morrow to" --prefix yo -k 5 --json
+
+      fedstill-agent suggest --prefix schoem --layout qwertz
+
+    From three letters on, words are found in spite of typing errors, neighbouring keys the likeliest ones:
+    --layout says which those are. "layout" in the home's device.json is the device's; without it, it is the
+    usual one of the package's languages. A wrong name is answered with a list of all.
     """
     with reach(home) as agent:
-        suggestions = agent.suggest(context, prefix, k)
+        suggestions = agent.suggest(context, prefix, k, layout=layout)
     if as_json:
         print_json({"suggestions": [vars(suggestion) for suggestion in suggestions]})
     else:

@@ -153,18 +153,21 @@ class AgentClient:
         sent = [pb.Utterance(text=_sendable(text), intent=_sendable(name)) for text, name in utterances]
         return tuple(self._call(self._stub.Observe, pb.ObserveRequest(utterances=sent)).example_ids)
 
-    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+    def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
         """Suggest what follows a text, or completes or corrects the letters of a word.
 
         Args:
             context: The text before the word.
             prefix: The letters of the word so far.
             k: How many words at most.
+            layout: The keyboard that it is typed on, such as "qwertz"; "" is the device's.
 
         Returns:
             Up to k suggestions, the likeliest first.
         """
-        request = pb.SuggestRequest(context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0))
+        request = pb.SuggestRequest(
+            context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0), layout=_sendable(layout)
+        )
         return messages.decode_suggestions(self._call(self._stub.Suggest, request))
 
     def observe_text(self, text: str) -> int:

@@ -53,7 +53,7 @@ class ServedAgent(Protocol):
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
 
-    def suggest(self, context: str, prefix: str, k: int) -> list[Suggestion]: ...
+    def suggest(self, context: str, prefix: str, k: int, *, layout: str) -> list[Suggestion]: ...
 
     def observe_text(self, text: str) -> int: ...
 
@@ -104,7 +104,7 @@ class AgentHandlers:
         try:
             k = request.k or DEFAULT_SUGGESTIONS
             with self._watch():
-                suggestions = self._agent.suggest(request.context, request.prefix, k)
+                suggestions = self._agent.suggest(request.context, request.prefix, k, layout=request.layout)
             return messages.encode_suggestions(suggestions)
         except Exception as error:
             refuse(context, error)

@@ -260,14 +260,16 @@ class ForgetResponse(_message.Message):
     def __init__(self, examples: _Optional[int] = ..., students: _Optional[int] = ..., learning: _Optional[bool] = ...) -> None: ...
 
 class SuggestRequest(_message.Message):
-    __slots__ = ("context", "prefix", "k")
+    __slots__ = ("context", "prefix", "k", "layout")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
     context: str
     prefix: str
     k: int
-    def __init__(self, context: _Optional[str] = ..., prefix: _Optional[str] = ..., k: _Optional[int] = ...) -> None: ...
+    layout: str
+    def __init__(self, context: _Optional[str] = ..., prefix: _Optional[str] = ..., k: _Optional[int] = ..., layout: _Optional[str] = ...) -> None: ...
 
 class SuggestResponse(_message.Message):
     __slots__ = ("suggestions",)
