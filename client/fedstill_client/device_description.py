@@ -55,7 +55,7 @@ class DeviceDescription:
             unknown = fields.keys() - {"name", "family", "owner_share", "layout"}
             if unknown or not {"name", "family"} <= fields.keys():
                 raise DeviceError(
-                    f"its fields are {sorted(fields)}; give name and family; owner_share and layout if you like."
+                    f"its fields are {sorted(fields)}; give name and family, perhaps owner_share and layout."
                 )
             return cls(**fields)
         except OSError as error:
