@@ -1,0 +1,1 @@
+"""A desktop of its own for one test or measurement: a screen, a session bus, IBus, and a window of fields."""
