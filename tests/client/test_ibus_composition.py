@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fedstill_client.agent_types import Suggestion
-from fedstill_client.ibus.composition import Commit, Composition, CompositionSettings, Forward, KeyOutcome
+from fedstill_client.ibus.composition import Commit, Composition, CompositionSettings, ForwardKey, KeyOutcome
 from fedstill_client.ibus.field import (
     ALPHA,
     DIGITS,
@@ -79,7 +79,7 @@ class Writer:
         for action in outcome.actions:
             if isinstance(action, Commit):
                 self.text += action.text
-            elif isinstance(action, Forward):
+            elif isinstance(action, ForwardKey):
                 self.get(action.key)
         self.learned += outcome.observed
 

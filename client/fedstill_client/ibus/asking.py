@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.agent_types import AgentError, AgentRefused, Suggestion
-from fedstill_client.ibus.composition import Question
+from fedstill_client.ibus.composition import SuggestionWish
 
 if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient
@@ -41,7 +41,7 @@ class AgentAnswer:
         seconds: From the question to the answer.
     """
 
-    question: Question
+    question: SuggestionWish
     suggestions: Sequence[Suggestion] | None
     problem: str = ""
     seconds: float = 0.0
@@ -68,7 +68,7 @@ class AskedAgent:
         self._home, self._count = home, count
         self._answered, self._note = answered, note
         self._news = threading.Condition()
-        self._question: tuple[Question, float] | None = None
+        self._question: tuple[SuggestionWish, float] | None = None
         self._sentences: deque[str] = deque()
         self._is_closed = False
         self._threads = [
@@ -78,7 +78,7 @@ class AskedAgent:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: SuggestionWish) -> None:
         """Ask for suggestions; a question that has not been asked yet is dropped for this one."""
         with self._news:
             self._question = (question, time.perf_counter())
@@ -132,7 +132,7 @@ class AskedAgent:
                 self._note(f"what was typed is not learned: {connection.leave(error)}")
         connection.close()
 
-    def _next_question(self) -> tuple[Question, float] | None:
+    def _next_question(self) -> tuple[SuggestionWish, float] | None:
         with self._news:
             self._news.wait_for(lambda: self._question is not None or self._is_closed)
             asked, self._question = self._question, None

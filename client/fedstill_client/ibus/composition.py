@@ -44,7 +44,7 @@ class CompositionSettings:
 
 
 @dataclass(frozen=True)
-class Question:
+class SuggestionWish:
     """What suggestions are asked for.
 
     Attributes:
@@ -64,7 +64,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Forward:
+class ForwardKey:
     """Give the app a key that was held back."""
 
     key: Key
@@ -87,7 +87,7 @@ class KeyOutcome:
     """
 
     handled: bool = True
-    actions: list[Commit | Forward | Observe] = field(default_factory=list)
+    actions: list[Commit | ForwardKey | Observe] = field(default_factory=list)
 
     @property
     def committed(self) -> str:
@@ -119,7 +119,7 @@ class Composition:
     def __init__(self, settings: CompositionSettings | None = None) -> None:
         self.settings = settings or CompositionSettings()
         self.field = Field()
-        self.question: Question | None = None
+        self.question: SuggestionWish | None = None
         self._before = TextBefore()
         self._sentence = SentenceTyped()
         self._letters = ""
@@ -171,7 +171,7 @@ class Composition:
         self._ask()
         return outcome
 
-    def answer(self, question: Question, suggestions: Sequence[Suggestion] | None) -> KeyOutcome:
+    def answer(self, question: SuggestionWish, suggestions: Sequence[Suggestion] | None) -> KeyOutcome:
         """The agent has answered, or (None) could not."""
         outcome = KeyOutcome()
         if question != self.question or self._is_answered:
@@ -381,18 +381,18 @@ class Composition:
             self.question, self._is_answered = question, question is None
             self._suggestions, self._cursor = (), None
 
-    def _wanted(self) -> Question | None:
+    def _wanted(self) -> SuggestionWish | None:
         if self._is_hidden or self._accent or not self.field.is_written_in:
             return None
         if self._letters:
             too_long = len(self._letters) > _LETTERS_LIMIT
-            return None if too_long else Question(str(self._before), self._letters)
+            return None if too_long else SuggestionWish(str(self._before), self._letters)
         if not self.settings.next_words:
             return None
         if self._taken is not None:
-            return Question(f"{self._before}{self.preedit}", "")
+            return SuggestionWish(f"{self._before}{self.preedit}", "")
         context = str(self._before)
-        return Question(context, "") if context.strip() and context[-1].isspace() else None
+        return SuggestionWish(context, "") if context.strip() and context[-1].isspace() else None
 
     def _is_waited_for(self, key: Key) -> bool:
         """Whether a key chooses among suggestions that are still to come: the answer decides what it does."""
@@ -405,7 +405,7 @@ class Composition:
         """Do what the key that was held back does now."""
         key, self._held = self._held, None
         if key is not None and not self._press(key, outcome):
-            outcome.actions.append(Forward(key))
+            outcome.actions.append(ForwardKey(key))
 
     def _is_corrected(self) -> bool:
         return self.settings.autocorrect and bool(

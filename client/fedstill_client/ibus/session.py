@@ -15,9 +15,9 @@ from fedstill_client.ibus.composition import (
     Commit,
     Composition,
     CompositionSettings,
-    Forward,
+    ForwardKey,
     KeyOutcome,
-    Question,
+    SuggestionWish,
 )
 from fedstill_client.ibus.field import Field
 from fedstill_client.ibus.keys import Key
@@ -66,7 +66,7 @@ class TypingSession:
     ) -> None:
         self._screen, self._later, self._log = screen, later, log
         self._composition = Composition(settings)
-        self._asked: Question | None = None
+        self._asked: SuggestionWish | None = None
         self._shown: tuple[object, ...] = ("", False)
         self._table: tuple[object, ...] = ((), None)
         self._agent = AskedAgent(
@@ -114,12 +114,12 @@ class TypingSession:
 
     def _show(self, outcome: KeyOutcome) -> bool:
         typing = self._composition
-        if any(isinstance(action, Commit | Forward) for action in outcome.actions):
+        if any(isinstance(action, Commit | ForwardKey) for action in outcome.actions):
             self._show_preedit("")  # before the text that it becomes
         for action in outcome.actions:
             if isinstance(action, Commit):
                 self._screen.commit(action.text)
-            elif isinstance(action, Forward):
+            elif isinstance(action, ForwardKey):
                 self._screen.forward(action.key)
             else:
                 self._agent.observe(action.text)
