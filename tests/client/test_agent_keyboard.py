@@ -260,8 +260,8 @@ def test_through_the_socket_and_by_commands(tmp_path: Path) -> None:
             assert "a word of your own" in run("suggest", "we meet", "--prefix", "qui")
             found = json.loads(run("suggest", "--json", "-k", "2"))["suggestions"]
             assert [each["word"] for each in found] == [each.word for each in agent.suggest("", k=2)]
-            for asked in (("", "a b", 3), ("", "", 21), ("x" * 100_001, "", 3)):
-                with pytest.raises(AgentRefused, match=r"prefix|k: 21|text"):
+            for asked in (("", "", 21), ("x" * 100_001, "", 3)):
+                with pytest.raises(AgentRefused, match=r"k: 21|text"):
                     client.suggest(*asked)
             with pytest.raises(AgentRefused, match="holds no word"):
                 client.observe_text("?")

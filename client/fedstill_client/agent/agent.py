@@ -256,7 +256,7 @@ class Agent:
             Up to k suggestions, the likeliest first.
 
         Raises:
-            InvalidValue: k is out of range, or the prefix is no beginning of one word.
+            InvalidValue: k is out of range, or the context is too long.
             UnknownName: There is no such layout.
             AgentError: The installed student is none of text.
         """

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
+from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, normal, split, split_prefix
 
 from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
@@ -112,7 +112,8 @@ class Suggester:
 
         Args:
             context: The text before the word.
-            prefix: Its letters so far, one word or none.
+            prefix: Its letters so far. Signs that open something may stand before them; where something else
+                than a word is being typed (an address, a long number, a mark), nothing is suggested.
             k: How many words at most, 1 to MOST_SUGGESTIONS.
             layout: The keyboard that the letters are typed on, by name; the device's where it is "".
 
@@ -121,13 +122,19 @@ class Suggester:
             are a whole one.
 
         Raises:
-            InvalidValue: k is out of range, or the prefix is no beginning of one word.
+            InvalidValue: k is out of range, or the context is too long.
             UnknownName: There is no such layout.
         """
         if not 1 <= k <= MOST_SUGGESTIONS:
             raise InvalidValue("k", f"{k}; ask for 1 to {MOST_SUGGESTIONS} suggestions")
         keyboard = layout_named(layout) if layout else self._layout
-        typed = _checked_prefix(prefix)
+        begun = split_prefix(prefix)
+        if begun is None:
+            return []
+        before, letters = begun
+        if before:
+            context = f"{context} {before}"
+        typed = normal(letters)
         scores = self.scores(context)
         if not typed:
             return [self._suggestion(at, float(scores[at]), "next", "") for at in self.shown(scores, "", k)]
@@ -144,7 +151,7 @@ class Suggester:
                 at,
                 float(chances[at]),
                 "completion" if words[at].startswith(typed) else "correction",
-                prefix,
+                letters,
             )
             for at in chosen
         ]
@@ -318,17 +325,6 @@ class Suggester:
         alphabet = self._suggestable()
         own = bool(alphabet.numbers[at] >= self.ngrams.listed)
         return Suggestion(_capitals_of(prefix, alphabet.words[at]), chance, kind, own)
-
-
-def _checked_prefix(prefix: str) -> str:
-    """The letters so far as the list writes them."""
-    if len(prefix) > WORD_LIMIT:
-        raise InvalidValue("prefix", f"{len(prefix)} letters; a word has {WORD_LIMIT} at most")
-    typed = normal(prefix)
-    # "o'" and "to-" are on their way to a word.
-    if typed and split(typed.rstrip("'-") or "x") != [typed.rstrip("'-") or "x"]:
-        raise InvalidValue("prefix", f"{prefix!r} is no beginning of one word")
-    return typed
 
 
 def _largest(scores: Scores, k: int) -> list[int]:
