@@ -97,7 +97,7 @@ def text(words: str) -> np.ndarray:
         pytest.param("dictionary", text("dog\nthe"), id="a listed word"),
         pytest.param("dictionary", text("dog\nDog"), id="upper case"),
         pytest.param("dictionary", text("dog\ntwo words"), id="two words"),
-        pytest.param("dictionary", text("dog\n" + "x" * 41), id="a long word"),
+        pytest.param("dictionary", text("dog\n" + "x" * 81), id="a long word"),
         pytest.param("dictionary", np.array([0xFF, 0xFE], np.uint8), id="no UTF-8"),
         pytest.param("dictionary", text("dog"), id="one word less"),
         pytest.param("dictionary", np.zeros((2, 2), np.uint8), id="a matrix"),
