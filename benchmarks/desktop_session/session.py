@@ -171,7 +171,7 @@ def desktop(folder: Path, *, more: dict[str, str] | None = None, log: Any = None
         made = Desktop(environment, _start(stack, [*daemon, "--cache=none"], environment, out))
         made.until(made.has_ibus, "the IBus daemon does not answer")
         window = made.open_window()
-        stack.callback(_end, window)
+        stack.callback(ended, window)
         yield made
 
 
@@ -204,11 +204,12 @@ def _start(
     stack: ExitStack, command: list[str], environment: dict[str, str], out: Any, **more: Any
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, env=environment, stdout=out, **{"stderr": out, **more})
-    stack.callback(_end, process)
+    stack.callback(ended, process)
     return process
 
 
-def _end(process: subprocess.Popen[Any]) -> None:
+def ended(process: subprocess.Popen[Any]) -> None:
+    """End a process, by force where it does not end by itself."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(5)

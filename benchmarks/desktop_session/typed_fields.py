@@ -3,7 +3,8 @@
     python -m benchmarks.desktop_session.typed_fields
 
 Commands come on stdin, a line each, and are answered by a line of JSON: "look" tells what stands in the
-fields and in the panel, "focus NAME" moves the focus, "clear" empties the fields, "click N" clicks at a place
+fields and in the panel, "focus NAME" moves the focus, "put NAME TEXT" has a field hold a text (with
+_ for a space), "clear" empties the fields, "click N" clicks at a place
 of the lookup table, and "quit" ends.
 """
 
@@ -80,6 +81,10 @@ class Fields:
         if name != "page":
             self._fields[name].set_position(-1)
 
+    def put(self, name: str, text: str) -> None:
+        """Have a field hold a text, as an app does that opens a file."""
+        self._fields[name].set_text(text)
+
     def clear(self) -> None:
         """Empty all fields."""
         for name, made in self._fields.items():
@@ -97,6 +102,8 @@ def main() -> None:
         match words:
             case ["focus", name]:
                 fields.focus(name)
+            case ["put", name, text]:
+                fields.put(name, text.replace("_", " "))
             case ["clear"]:
                 fields.clear()
             case ["click", place]:

@@ -110,6 +110,7 @@ class AskedAgent:
                 agent = connection.reach()
                 if agent is not None:
                     suggestions = agent.suggest(question.context, question.prefix, self._count)
+                    connection.works()
             except AgentRefused:
                 suggestions = ()  # letters that begin no word
             except FedstillError as error:
@@ -126,6 +127,7 @@ class AskedAgent:
                     self._note("what was typed is not learned: no agent answers.")
                 else:
                     agent.observe_text(sentence)
+                    connection.works()
             except AgentRefused:
                 pass  # no word in it
             except FedstillError as error:
@@ -166,6 +168,10 @@ class _Connection:
 
             self._agent = AgentClient(self._home, timeout_seconds=self._seconds)
         return self._agent
+
+    def works(self) -> None:
+        """The agent has answered: the next problem is a new one."""
+        self._said = ""
 
     def leave(self, error: FedstillError) -> str:
         """Leave the agent alone for a moment; returns the problem, if it is not the one from before."""

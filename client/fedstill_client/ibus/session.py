@@ -75,8 +75,10 @@ class TypingSession:
 
     def press(self, key: Key) -> bool:
         """A key was pressed; returns whether it was taken."""
-        self._screen.show_note("")
-        return self._show(self._composition.press(key))
+        outcome = self._composition.press(key)
+        if outcome.committed:
+            self._screen.show_note("")  # it has been there for a word
+        return self._show(outcome)
 
     def choose(self, number: int) -> None:
         """A place in the lookup table was clicked at, counted from 0."""
