@@ -18,7 +18,7 @@ cache.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,14 +38,14 @@ class NextWordTargets:
     soft_weight: float = 0.0
     shares: Tensor | None = None  # float32 [m, V] of sum 1: how all words, the named too, share the rest
     shares_of: Tensor | None = None  # int64 [n], the row of `shares` that holds at each place
+    candidates: Tensor | None = None  # int64 [c]: the softmax is over these; `words` are places among them
+    raised: Tensor | None = None  # float32 [c], what is added to their logits
 
     def __getitem__(self, rows: slice) -> NextWordTargets:
         named = None if self.named is None else self.named[rows]
         chances = None if self.chances is None else self.chances[rows]
         shares_of = None if self.shares_of is None else self.shares_of[rows]
-        return NextWordTargets(
-            self.words[rows], named, chances, self.soft_weight, shares=self.shares, shares_of=shares_of
-        )
+        return replace(self, words=self.words[rows], named=named, chances=chances, shares_of=shares_of)
 
 
 def next_word_loss(states: Tensor, table: Tensor, targets: NextWordTargets) -> Tensor:
@@ -57,15 +57,22 @@ def next_word_loss(states: Tensor, table: Tensor, targets: NextWordTargets) -> T
 class _NextWordLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, table: Tensor, targets: NextWordTargets) -> Tensor:
+        read = table if targets.candidates is None else table[targets.candidates]
         places, loss = len(states), states.new_zeros(())
-        state_gradient, table_gradient = torch.empty_like(states), torch.zeros_like(table)
+        state_gradient, read_gradient = torch.empty_like(states), torch.zeros_like(read)
         for start in range(0, places, _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            logits = states[rows] @ table.t()
+            logits = states[rows] @ read.t()
+            if targets.raised is not None:
+                logits += targets.raised
             loss += _loss_and_gradient_in_place(logits, targets[rows])
             logits /= places
-            state_gradient[rows] = logits @ table
-            table_gradient.addmm_(logits.t(), states[rows])
+            state_gradient[rows] = logits @ read
+            read_gradient.addmm_(logits.t(), states[rows])
+        table_gradient = read_gradient
+        if targets.candidates is not None:
+            table_gradient = torch.zeros_like(table)
+            table_gradient[targets.candidates] = read_gradient
         ctx.save_for_backward(state_gradient, table_gradient)
         return loss / places
 

@@ -5,7 +5,8 @@ data asks for much dropout, of whole words, of inputs and of what the table is r
 places of a row (Gal and Ghahramani, 2016, arXiv:1512.05287; Merity et al., 2018, arXiv:1708.02182). AdamW's
 rate rises to its peak in a seventh of the steps and falls to 0 along half a cosine.
 
-All chance follows from the seed and the epoch, and a checkpoint is written after each: training that was
+Each step's rows are halved, and a thread of its own takes each half: as many bits come out of one core as of
+two. All chance follows from the seed and the epoch, and a checkpoint is written after each: training that was
 killed goes on as if it had not been, bit for bit.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.text.candidate_words import CandidateWords
 from fedstill_server.tasks.text.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 
@@ -47,8 +50,11 @@ class TextPlan:
     input_dropout: float = 0.3
     output_dropout: float = 0.4
     soft_weight: float = 0.0
+    candidates: int = 0  # words drawn for a step's softmax where there is no soft label; 0: all words
 
     def __post_init__(self) -> None:
+        if self.candidates < 0:
+            raise InvalidValue("candidates", f"{self.candidates}; give 0 for all words, or more")
         for name in ("epochs", "batch_size", "places"):
             if getattr(self, name) < 1:
                 raise InvalidValue(name, f"{getattr(self, name)}; give 1 or more")
@@ -123,23 +129,56 @@ def train_text(
     if checkpoint is not None and checkpoint.exists():
         done = read_checkpoint(checkpoint, state, fingerprint=fingerprint)
     steps = stream.rows(plan.places) // plan.batch_size + 1
+    drawn = None
+    if plan.candidates and soft is None:
+        drawn = CandidateWords(texts, words=student.embedding.num_embeddings, drawn=plan.candidates)
     student.train()
-    for epoch in range(done, plan.epochs):
-        random = torch.Generator().manual_seed(derived_seed(seed, epoch, "text"))
-        losses = []
-        for step, (x, targets) in enumerate(stream.batches(plan, random)):
-            for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rate * _rate(epoch * steps + step, plan.epochs * steps)
-            loss = next_word_loss(_states(student, x, plan, random), student.embedding.weight, targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(student.parameters(), _LARGEST_GRADIENT)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
-        if checkpoint is not None:
-            write_checkpoint(checkpoint, replace(state, epoch=epoch + 1), fingerprint=fingerprint)
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as beside:
+        for epoch in range(done, plan.epochs):
+            random = torch.Generator().manual_seed(derived_seed(seed, epoch, "text"))
+            losses = []
+            for step, (x, targets) in enumerate(stream.batches(plan, random)):
+                for group in optimizer.param_groups:
+                    group["lr"] = plan.learning_rate * _rate(epoch * steps + step, plan.epochs * steps)
+                dropped = _Dropped.draw(student, x, plan, random)
+                if drawn is not None:
+                    targets = drawn.narrowed(targets, random)  # noqa: PLW2901
+                losses.append(_put_gradients(student, x, targets, dropped, beside))
+                nn.utils.clip_grad_norm_(student.parameters(), _LARGEST_GRADIENT)
+                optimizer.step()
+            on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, replace(state, epoch=epoch + 1), fingerprint=fingerprint)
     return student.eval()
+
+
+def _put_gradients(
+    student: GatedRecurrentNetwork,
+    x: Tensor,
+    targets: NextWordTargets,
+    dropped: _Dropped,
+    beside: ThreadPoolExecutor,
+) -> float:
+    """Give parameters the gradients of the mean loss of rows x [B, S], which is returned."""
+    parameters, middle = [*student.parameters()], (len(x) + 1) // 2
+
+    def of_rows(rows: slice) -> tuple[float, Sequence[Tensor]]:
+        begin, end, _ = rows.indices(len(x))
+        places = slice(begin * x.shape[1], end * x.shape[1])
+        states = _states(student, x[rows], dropped.of(rows))
+        loss = next_word_loss(states, student.embedding.weight, targets[places]) * ((end - begin) / len(x))
+        return float(loss.detach()), torch.autograd.grad(loss, parameters)
+
+    waiting = beside.submit(of_rows, slice(middle, None)) if middle < len(x) else None
+    loss, gradients = of_rows(slice(0, middle))
+    if waiting is not None:
+        other, others = waiting.result()
+        loss += other
+        for gradient, more in zip(gradients, others, strict=True):
+            gradient += more  # noqa: PLW2901
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    return loss
 
 
 class _Stream:
@@ -192,13 +231,42 @@ class _Stream:
                 yield self._words[here], targets
 
 
-def _states(student: GatedRecurrentNetwork, x: Tensor, plan: TextPlan, random: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class _Dropped:
+    """Factors, 0 of what is dropped: of all words [V], of inputs [B, 1, width], of outputs [B, 1, state width]."""
+
+    words: Tensor
+    inputs: Tensor | None
+    outputs: Tensor | None
+
+    @classmethod
+    def draw(
+        cls, student: GatedRecurrentNetwork, x: Tensor, plan: TextPlan, random: torch.Generator
+    ) -> _Dropped:
+        table = student.embedding
+        return cls(
+            _kept((table.num_embeddings,), plan.word_dropout, random),
+            _kept((len(x), 1, table.embedding_dim), plan.input_dropout, random) if plan.input_dropout else None,
+            _kept((len(x), 1, student.width), plan.output_dropout, random) if plan.output_dropout else None,
+        )
+
+    def of(self, rows: slice) -> _Dropped:
+        inputs = None if self.inputs is None else self.inputs[rows]
+        return _Dropped(self.words, inputs, None if self.outputs is None else self.outputs[rows])
+
+
+def _kept(shape: tuple[int, ...], share: float, random: torch.Generator) -> Tensor:
+    return (torch.rand(shape, generator=random) >= share).float() / (1 - share)
+
+
+def _states(student: GatedRecurrentNetwork, x: Tensor, dropped: _Dropped) -> Tensor:
     """What the table is read with at each place of x [B, S]: [B * S, width]."""
-    words = student.embedding(x)
-    kept = torch.rand(student.embedding.num_embeddings, generator=random) >= plan.word_dropout
-    words = words * (kept.to(words.dtype) / (1 - plan.word_dropout))[x].unsqueeze(-1)
-    words = _dropped(words, plan.input_dropout, random)
-    states = _dropped(recurrent_states(student, words), plan.output_dropout, random)
+    words = student.embedding(x) * dropped.words[x].unsqueeze(-1)
+    if dropped.inputs is not None:
+        words = words * dropped.inputs
+    states = recurrent_states(student, words)
+    if dropped.outputs is not None:
+        states = states * dropped.outputs
     return student.said(states.reshape(-1, states.shape[-1]))
 
 
@@ -210,14 +278,6 @@ def recurrent_states(student: GatedRecurrentNetwork, words: Tensor) -> Tensor:
     gru: Any = torch.gru
     states: Tensor = gru(words, first, weights, True, 1, 0.0, False, False, True)[0]
     return states
-
-
-def _dropped(values: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """[B, S, width] without the same columns at all places of a row."""
-    if share == 0:
-        return values
-    kept = torch.rand(len(values), 1, values.shape[-1], generator=random) >= share
-    return values * (kept.to(values.dtype) / (1 - share))
 
 
 def _rate(step: int, steps: int) -> float:
