@@ -16,8 +16,8 @@ from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.tasks.text.keyboard import KeyboardError, KeyboardPlan, make_keyboard
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
+from fedstill_server.tasks.text.softmax.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.tasks.text.teacher import next_words, weighed_teacher
-from fedstill_server.tasks.text.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.tasks.text.training import RestShares, SoftWords, TextPlan, train_text
 
 WORDS = 9  # 0 unknown, 1 START, and seven words

@@ -176,7 +176,8 @@ def prepare_next(
     with one_deterministic_thread():
         method = build_method(config, made.public)
         remembers = same_public and _same_place(before, config)
-        carried, state = _state(before, config, made, method, checkpoint, remembers=remembers)
+        carried, state, better = _state(before, config, made, method, checkpoint, remembers=remembers)
+        made = dataclasses.replace(made, files={**made.files, **better})
         accuracy = {}
         if made.test is not None and made.test.y is not None:
             training = training_of(config)
@@ -189,7 +190,7 @@ def prepare_next(
         staged=staged,
         changes=changes_between(before, config, same_public=same_public),
         accuracy=accuracy,
-        notices=(*notices, *filter(None, [notice])),
+        notices=(*notices, *made.notices, *filter(None, [notice])),
     )
 
 
@@ -309,11 +310,16 @@ def _state(
     checkpoint: Checkpoint,
     *,
     remembers: bool,
-) -> tuple[Carried, FleetState]:
-    """What the generation begins with, as far as it is known now, and what of it goes on until it begins."""
+) -> tuple[Carried, FleetState, Mapping[str, bytes]]:
+    """What the generation begins with, as far as it is known now, and what of it goes on until it begins.
+
+    Last, files of the first students.
+    """
     newest, training, teaching = checkpoint.state, training_of(config), made.teaching or made.public
     begun = {family: parameters_of(training.student(family)) for family in config.families}
     students = tuple(family for family, one in begun.items() if _same(one, newest.students.get(family, {})))
+    if made.start is not None and made.task.begins_anew(task_of(before)):
+        students = ()
     teacher_goes_on = _teacher_of(before) == _teacher_of(config) and (
         not newest.teacher or _same(parameters_of(training.teacher()), newest.teacher)
     )
@@ -340,7 +346,7 @@ def _state(
         for name, array in state.arrays.items()
     )
     carried = Carried(teacher=teacher_goes_on, students=students, method=remembers)
-    return carried, carried.of(newest, state)
+    return carried, carried.of(newest, state), {} if first is None else first.files
 
 
 def _same_place(one: FleetConfig, other: FleetConfig) -> bool:

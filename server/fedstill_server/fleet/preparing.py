@@ -55,11 +55,11 @@ class PublicData:
 
 @dataclass(frozen=True)
 class Prepared:
-    """How good teacher and students are on the test set, empty without one; what the method has one told."""
+    """How good teacher and students are on the test set, empty without one; what an operator should know."""
 
     config: FleetConfig
     accuracy: dict[str, float]
-    notice: str
+    notices: tuple[str, ...]
 
 
 def prepare_fleet(
@@ -114,6 +114,8 @@ def prepare_fleet(
             method = build_method(config, made.public)
             if made.start is not None:
                 first = made.start()
+                for name, content in first.files.items():
+                    fleet.digests.write(fleet.folder / name, content, mode=SHARED)
                 state = method.start(FleetState(teacher=first.teacher, students=dict(first.students)))
             else:
                 state = prepare(config, made.public, method, teaching=made.teaching)
@@ -126,7 +128,8 @@ def prepare_fleet(
         store.commit(0, state)
     finally:
         store.close()
-    return Prepared(config, accuracy, method.notice(state, round_number=1))
+    notices = (*made.notices, method.notice(state, round_number=1))
+    return Prepared(config, accuracy, tuple(filter(None, notices)))
 
 
 def facts_of(

@@ -100,10 +100,17 @@ class FleetFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStudents:
-    """The teacher, and the student of each family, before the first round."""
+    """The teacher, and the student of each family, before the first round.
+
+    Attributes:
+        teacher: Its parameters.
+        students: Theirs, by family.
+        files: Contents that take the place of `Material.files` of these names.
+    """
 
     teacher: Parameters
     students: Mapping[str, Parameters]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,7 @@ class Material:
         target: What students say of an example.
         columns: How examples were made of a table's rows, where they are such.
         start: Makes the first students, where they are not to be taught by the fleet's teacher.
+        notices: What an operator should know.
     """
 
     task: Task
@@ -133,6 +141,7 @@ class Material:
     test: Examples | None = None
     teaching: Examples | None = None
     start: Callable[[], FirstStudents] | None = None
+    notices: tuple[str, ...] = ()
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
     target: Target = SINGLE_LABEL
@@ -211,6 +220,10 @@ class Task(WithOptions, ABC):
         Raises:
             FedstillError: For files that no fleet of this task can be made of.
         """
+
+    def begins_anew(self, before: Task) -> bool:
+        """Whether students made by this task take the place of those made by `before`, of the same shapes."""
+        return False
 
     def step_words(self, config: FleetConfig) -> int | None:
         """Words that a device's step of training sees, where students have tables of words."""

@@ -8,6 +8,10 @@ for the same, and what was killed goes on from the last epoch.
                                            soft_words-<k>.safetensors   the likeliest next words of the texts
                                            sampled_words-<k>.safetensors   those that students are taught
                                            student-<family>-<digest of its distilling>.safetensors
+    <folder>/<digest of texts>/alone-<family>-<digest of its training>.safetensors
+
+A student can learn without a teacher, from the texts alone: that is there in a minute, and mixed with counts
+of the same texts it is worth nearly as much, where there is little text (docs/keyboard.md has figures).
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
@@ -41,8 +45,10 @@ from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
 from fedstill_server.training.array_cache import load_cached, load_cached_parameters
 from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
 
-_VERSION = 1  # raised when the same plan would make another teacher
+_VERSION = 2  # raised when the same plan would make another teacher
 _TAUGHT = "sampled words, pairs"  # changed when the same plan would make other students of that teacher
+
+_Any = TypeVar("_Any")
 
 
 class KeyboardError(FedstillError):
@@ -66,7 +72,11 @@ class KeyboardPlan:
     distilling: TextPlan = field(
         default_factory=lambda: TextPlan(epochs=20, output_dropout=0.3, input_dropout=0.2, soft_weight=0.7)
     )
+    alone: TextPlan = field(  # of students without a teacher
+        default_factory=lambda: TextPlan(epochs=6, batch_size=16, output_dropout=0.3, input_dropout=0.2)
+    )
     held_out_every: int = 25
+    apart: bool = False  # students do not learn the held out texts either
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,15 +103,15 @@ def make_keyboard(
     plan: KeyboardPlan,
     folder: Path,
     *,
+    words: WordList | None = None,
     on_progress: Progress = untold,
 ) -> Keyboard:
-    """The keyboard of a plan, made of public texts or read where it was made before."""
-    words = build_word_list(texts, size=plan.words)
-    encoded = [numbers for text in texts if (numbers := words.encode(text))]
-    if len(encoded) < plan.held_out_every:
-        raise KeyboardError(
-            f"{len(encoded)} public texts with words in them; give {plan.held_out_every} or more"
-        )
+    """The keyboard of a plan, made of public texts or read where it was made before.
+
+    words: the list of words; without, one is made of the texts.
+    """
+    words = words or build_word_list(texts, size=plan.words)
+    encoded = _encoded(texts, words, plan)
     digest = _digest_of_teacher(plan, words, encoded)
     making = _Making(folder / digest, digest, plan, words, on_progress)
     making.folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +119,53 @@ def make_keyboard(
         replace_file(making.folder / "vocabulary.json", words.to_json(), mode=SHARED)
         teacher = making.teacher(encoded)
         soft = making.soft_words(teacher, encoded)
-        students = {family: making.student(family, teacher, encoded) for family in plan.families}
+        taught = making.learned(encoded) if plan.apart else encoded
+        students = {family: making.student(family, teacher, taught) for family in plan.families}
     return Keyboard(words, teacher, students, encoded, soft)
+
+
+def make_students(
+    texts: Sequence[str],
+    plan: KeyboardPlan,
+    folder: Path,
+    *,
+    words: WordList,
+    repeats: Sequence[int] = (),
+    on_progress: Progress = untold,
+) -> dict[str, Parameters]:
+    """The students of a plan without a teacher, who learn all texts but those held out.
+
+    repeats: how often an epoch has each text; without, once.
+    """
+    often = dict(zip(texts, repeats, strict=True)) if repeats else {}
+    encoded = _encoded(texts, words, plan)
+    weighed = [often.get(text, 1) for text in texts if words.encode(text)] if often else [1] * len(encoded)
+    digest = _digest_of(
+        torch.__version__, _digest_of_texts(words, encoded), weighed, plan.held_out_every, plan.seed
+    )
+    making = _Making(folder / digest, digest, plan, words, on_progress)
+    making.folder.mkdir(parents=True, exist_ok=True)
+    learned = [
+        text
+        for text, times in zip(making.learned(encoded), making.learned(weighed), strict=True)
+        for _ in range(times)
+    ]
+    with _alone_in(making.folder, on_progress), one_deterministic_thread():
+        return {family: making.student_alone(family, learned) for family in plan.families}
+
+
+def held_out_texts(texts: Sequence[str], words: WordList, plan: KeyboardPlan) -> list[str]:
+    """Those that no student without a teacher has learned; with one, if the plan says that they are apart."""
+    return [text for text in texts if words.encode(text)][:: plan.held_out_every]
+
+
+def _encoded(texts: Sequence[str], words: WordList, plan: KeyboardPlan) -> list[list[int]]:
+    encoded = [numbers for text in texts if (numbers := words.encode(text))]
+    if len(encoded) < plan.held_out_every:
+        raise KeyboardError(
+            f"{len(encoded)} public texts with words in them; give {plan.held_out_every} or more"
+        )
+    return encoded
 
 
 @contextmanager
@@ -135,9 +190,12 @@ class _Making:
     words: WordList
     on_progress: Progress
 
+    def learned(self, texts: Sequence[_Any]) -> list[_Any]:
+        """Without those held out."""
+        return [text for number, text in enumerate(texts) if number % self.plan.held_out_every]
+
     def teacher(self, texts: Sequence[Sequence[int]]) -> TextTeacher:
-        held_out = texts[:: self.plan.held_out_every]
-        learned = [text for number, text in enumerate(texts) if number % self.plan.held_out_every]
+        held_out, learned = texts[:: self.plan.held_out_every], self.learned(texts)
         networks = [self._network(number, learned) for number in range(self.plan.networks)]
         trigrams = KneserNeyTrigrams(learned, words=len(self.words))
         path = self.folder / "weights.safetensors"
@@ -158,7 +216,7 @@ class _Making:
 
     def sampled_words(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
         """What students are taught: on average all that the teacher says."""
-        path = self.folder / f"sampled_words-{self.plan.kept}.safetensors"
+        path = self.folder / f"sampled_words-{self.plan.kept}{'-apart' * self.plan.apart}.safetensors"
         if not path.exists():
             told = functools.partial(self.on_progress, "sampled words")
             kept, seed = min(self.plan.kept, len(self.words) - 1), derived_seed(self.plan.seed, 0, "sampled")
@@ -168,19 +226,26 @@ class _Making:
         return SoftWords(found["named"], found["chances"], shared_by_pairs(teacher.trigrams, texts))
 
     def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
+        taught = _digest_of(asdict(self.plan.distilling), self.plan.kept, self.plan.apart, _TAUGHT)
+        return self._trained(
+            f"student-{family}-{taught}",
+            self._new_student(family),
+            texts,
+            self.plan.distilling,
+            lambda: self.sampled_words(teacher, texts),
+        )
+
+    def student_alone(self, family: str, texts: Sequence[Sequence[int]]) -> Parameters:
+        name = f"alone-{family}-{_digest_of(asdict(self.plan.alone))}"
+        return self._trained(name, self._new_student(family), texts, self.plan.alone)
+
+    def _new_student(self, family: str) -> GatedRecurrentNetwork:
         student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))
         if not isinstance(student, GatedRecurrentNetwork):
             raise KeyboardError(
                 f"families: {family!r} is not recurrent; a keyboard's are gru, and sizes such as gru-80-224"
             )
-        taught = _digest_of(asdict(self.plan.distilling), self.plan.kept, _TAUGHT)
-        return self._trained(
-            f"student-{family}-{taught}",
-            student,
-            texts,
-            self.plan.distilling,
-            lambda: self.sampled_words(teacher, texts),
-        )
+        return student
 
     def _network(self, number: int, texts: Sequence[Sequence[int]]) -> GatedRecurrentNetwork:
         with torch.random.fork_rng(devices=[]):
@@ -209,21 +274,25 @@ class _Making:
                 soft=soft(),
                 checkpoint=checkpoint,
                 fingerprint=f"{self.digest}/{name}",
-                on_epoch=lambda done, epochs, loss: self.on_progress(name, done, epochs),
+                on_step=functools.partial(self.on_progress, name),
             )
             _write(path, parameters_of(network))
             checkpoint.unlink(missing_ok=True)
         return load_cached_parameters(path, network, name=name, error=KeyboardError)
 
 
-def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
+def _digest_of_texts(words: WordList, texts: Iterable[Sequence[int]]) -> str:
     of_texts = hashlib.sha256(words.to_json())
     for text in texts:
         of_texts.update(np.array([len(text), *text], "<i4").tobytes())
+    return of_texts.hexdigest()
+
+
+def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
     decides = ("networks", "width", "state_width", "held_out_every", "seed")
     return _digest_of(
         torch.__version__,
-        of_texts.hexdigest(),
+        _digest_of_texts(words, texts),
         asdict(plan.teaching),
         {name: getattr(plan, name) for name in decides},
     )

@@ -1,13 +1,16 @@
 """The task of a keyboard: which word comes next.
 
-An operator's public texts become a word list, and rows of its words. The teacher and the first students learn
-all of them, as a whole keyboard is made (keyboard.py) or, to try a fleet out, one small network each; devices
-get a part of the rows as the public set.
+An operator's public texts, in one language or several, become a word list, a lexicon, and rows of the list's
+words. The first students learn all of them: from the texts alone, which takes a minute; from a whole
+keyboard's teacher (keyboard.py), where the minutes allow it; or, to try a fleet out, from one small network.
+Devices get a part of the rows as the public set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +19,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.text.vocabulary import WordList, build_word_list
+from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.config.options import option
@@ -24,6 +27,7 @@ from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, drawn_rows, npz_of
 from fedstill_server.data.forms import WORDS
 from fedstill_server.families import TEXT
+from fedstill_server.families.sizes import text_widths_of
 from fedstill_server.tasks.interface import (
     FirstStudents,
     FleetFiles,
@@ -32,10 +36,25 @@ from fedstill_server.tasks.interface import (
     PackageFiles,
     Task,
 )
-from fedstill_server.tasks.text.vocabulary import read_texts, read_word_list, text_examples
+from fedstill_server.tasks.text.languages.detection import detected_language, frequency_language
+from fedstill_server.tasks.text.languages.mixes import (
+    LEXICON_FILE,
+    MIXES_FILE,
+    lexicon_of_family,
+    mixes_to_json,
+)
+from fedstill_server.tasks.text.languages.public_texts import (
+    LEAST_WORDS,
+    LanguageTexts,
+    read_public_texts,
+)
+from fedstill_server.tasks.text.languages.word_list import word_list_of
+from fedstill_server.tasks.text.lexicon import LexiconPlan, build_lexicon, general_frequencies
+from fedstill_server.tasks.text.vocabulary import read_word_list, text_examples
 
 if TYPE_CHECKING:
     from fedstill_server.tasks.text.keyboard import KeyboardPlan
+    from fedstill_server.tasks.text.languages.budget import Choice
     from fedstill_server.tasks.training import ServerTraining
 
 # One small network, which sees the texts a few times.
@@ -52,6 +71,13 @@ _KEYBOARD_TEACHER = TeacherConfig(
     learning_rate=2e-4, student_learning_rate=2e-4, weight_decay=0.0, input_noise=0.0, temperature=1.0
 )
 
+_KNOWN_FREQUENCY = 1e-7  # from which on a word that a public text says once is no mistake
+_DICTIONARY, _MORE_DICTIONARY = (
+    30_000,
+    12_000,
+)  # words of the lexicon's dictionary, and of each further language
+_MOST_REPEATS = 4  # of a small language's text in an epoch
+
 
 class TextTask(Task):
     """Next words: `classes` are words, and `input_shape` the places of a row."""
@@ -62,7 +88,11 @@ class TextTask(Task):
     default_method = "next-words"
     own_teacher = False
     vocabulary: str = option("vocabulary.json", "The file of the words of all rows, in the run's folder.")
-    words: int = option(10_000, "Entries of the word list, at most.", least=2, most=1_000_000)
+    words: int = option(20_000, "Entries of the word list, for each language.", least=2, most=65_536)
+    language: str = option("", "Of texts whose file names do not say it; empty: told by their words.")
+    least_words: int = option(LEAST_WORDS, "Words that a language has, unless quick.", least=0)
+    minutes: float = option(5.0, "That making the students may take, about, unless quick.", above=0)
+    taught: bool = option(True, "Whether students had a teacher; without one the first stands for it.")
     places: int = option(16, "Words that a student sees.", least=2, most=512)
     public_rows: int = option(512, "Rows of the public texts that devices get.", least=1)
     step_vocabulary: int = option(600, "Words that a device's step of training sees.", least=2)
@@ -101,12 +131,11 @@ class TextTask(Task):
     def training(self, config: FleetConfig) -> ServerTraining:
         from fedstill_server.tasks.text.fleet_training import TextTraining  # torch takes a second to import
 
+        widths = self.teacher_width, self.state_width
+        if not self.taught:
+            widths = text_widths_of(config.families[0]) or widths
         return TextTraining(
-            config,
-            width=self.teacher_width,
-            state_width=self.state_width,
-            kept=self.kept,
-            hard_weight=self.hard_weight,
+            config, width=widths[0], state_width=widths[1], kept=self.kept, hard_weight=self.hard_weight
         )
 
     def default_work(self, *, labelled: bool) -> LocalWork:
@@ -124,28 +153,42 @@ class TextTask(Task):
     def step_words(self, config: FleetConfig) -> int:
         return self.step_vocabulary
 
+    def begins_anew(self, before: Task) -> bool:
+        return isinstance(before, TextTask) and (self.quick, self.taught) != (before.quick, before.taught)
+
     def read(self, files: FleetFiles) -> Material:
-        """A file with a text a line, or a folder of .txt files."""
-        texts = read_texts(files.public)
-        try:
-            words = build_word_list(texts, size=self.words)
-        except InvalidValue as error:
-            raise ExamplesError(f"{files.public}: {error}") from None
+        """A file with a text a line, a folder of .txt files, or one of languages (public_texts.py)."""
+        notices: dict[str, None] = {}  # each once, in order
+        told = functools.partial(_note, notices)
+        files.on_progress("reading the public texts", 0, 1)
+        languages = self._languages(files.public, told)
+        words = self._word_list(languages, files.public)
+        texts = [text for one in languages for text in one.texts]
         teaching = self._rows(texts, words, files.public, more="; give more text")
         public = drawn_rows(teaching, self.public_rows, seed=files.seed)
+        files.on_progress("counting words", 0, 1)
         contents = {
             "vocabulary.json": words.to_json(),
             "public.npz": npz_of(public),
+            LEXICON_FILE: build_lexicon(texts, words, lexicon_plan(languages), on_notice=told).to_bytes(),
+            MIXES_FILE: mixes_to_json({}),
         }
         test = None
         if files.test is not None:
-            test = self._rows(read_texts(files.test), words, files.test)
+            tests = [text for one in read_public_texts(files.test, on_notice=told) for text in one.texts]
+            test = self._rows(tests, words, files.test)
             contents["test.npz"] = npz_of(test)
-        plan = self.keyboard_plan(files.families, seed=files.seed)
+        choice = None if self.quick else self._choice(languages, words, files)
+        if choice is not None and not choice.taught:
+            told(
+                f"students learn from the texts alone, about {choice.minutes:.1f} minutes; to have a teacher "
+                f"teach them, prepare with --minutes {math.ceil(choice.taught_minutes)}, now or later"
+            )
         task = replace(
             self,
             step_vocabulary=min(self.step_vocabulary, len(words)),
             teacher_state_width=self.state_width,
+            taught=choice is None or choice.taught,
         )
         return Material(
             task=task,
@@ -155,8 +198,35 @@ class TextTask(Task):
             files=contents,
             test=test,
             teaching=teaching,
-            start=None if self.quick else lambda: _first_students(texts, plan, files),
+            start=None if choice is None else lambda: _first_students(languages, words, choice, files),
+            notices=tuple(notices),
         )
+
+    def _languages(self, public: Path, told: Callable[[str], None]) -> tuple[LanguageTexts, ...]:
+        return read_public_texts(
+            public,
+            language=self.language,
+            detect=detected_language,
+            least_words=0 if self.quick else self.least_words,
+            on_notice=told,
+        )
+
+    def _word_list(self, languages: Sequence[LanguageTexts], public: Path) -> WordList:
+        try:
+            return word_list_of(languages, size=self.words, known=_known_words)
+        except InvalidValue as error:
+            raise ExamplesError(f"{public}: {error}") from None
+
+    def _choice(self, languages: Sequence[LanguageTexts], words: WordList, files: FleetFiles) -> Choice:
+        """How the students are made in the minutes there are."""
+        from fedstill_server.tasks.text.languages.budget import chosen_plan
+
+        folder = _keyboard_folder(files)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = self.keyboard_plan(files.families, seed=files.seed)
+        tokens = sum(len(words.encode(text)) + 1 for one in languages for text in one.texts)
+        kept = folder / "choices.json"
+        return chosen_plan(plan, tokens=tokens, words=len(words), minutes=self.minutes, kept=kept)
 
     def keyboard_plan(self, families: tuple[str, ...], *, seed: int) -> KeyboardPlan:
         """How a whole keyboard is made of public texts."""
@@ -177,7 +247,9 @@ class TextTask(Task):
     def package_files(
         self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
     ) -> PackageFiles:
-        return PackageFiles(vocabulary=read_word_list(folder / self.vocabulary, words=config.classes))
+        vocabulary = read_word_list(folder / self.vocabulary, words=config.classes)
+        lexicon = lexicon_of_family(folder, family, WordList.from_json(vocabulary))
+        return PackageFiles(vocabulary=vocabulary, lexicon=lexicon)
 
     def stranger(self, folder: Path, config: FleetConfig, package: StudentPackage) -> str:
         own = WordList.from_json(read_word_list(folder / self.vocabulary, words=config.classes))
@@ -192,11 +264,70 @@ class TextTask(Task):
         return rows
 
 
-def _first_students(texts: Sequence[str], plan: KeyboardPlan, files: FleetFiles) -> FirstStudents:
-    """Students of the whole teacher; in the rounds its first network stands for it, and goes on learning."""
-    from fedstill_server.tasks.text.keyboard import make_keyboard
-    from fedstill_server.training.networks import parameters_of
+def _note(notices: dict[str, None], notice: str) -> None:
+    notices[notice] = None
 
-    folder = files.folder / "server" / "keyboard"
-    made = make_keyboard(texts, plan, folder, on_progress=files.on_progress)
-    return FirstStudents(teacher=parameters_of(made.teacher.networks[0]), students=made.students)
+
+def lexicon_plan(languages: Sequence[LanguageTexts]) -> LexiconPlan:
+    """What the lexicon of these languages holds: a dictionary of each."""
+    codes = dict.fromkeys(frequency_language(one.language) for one in languages if one.language)
+    return LexiconPlan(
+        languages=tuple(codes), dictionary=_DICTIONARY + _MORE_DICTIONARY * (len(languages) - 1)
+    )
+
+
+def _known_words(language: str) -> Collection[str]:
+    """The words that wordfreq has of a language, but for the rarest; none where it is not installed."""
+    found = general_frequencies((frequency_language(language),)) if language else {}
+    return {word for word, frequency in found.items() if frequency >= _KNOWN_FREQUENCY}
+
+
+def _keyboard_folder(files: FleetFiles) -> Path:
+    return files.folder / "server" / "keyboard"
+
+
+def _first_students(
+    languages: Sequence[LanguageTexts], words: WordList, choice: Choice, files: FleetFiles
+) -> FirstStudents:
+    """Students of the texts alone, or of the whole teacher, whose first network stands for it in the rounds.
+
+    Where there is no teacher, the first student does. The weights of students and counts are fitted on texts
+    that no student has learned.
+    """
+    from fedstill_server.families import build_student
+    from fedstill_server.tasks.text.keyboard import held_out_texts, make_keyboard, make_students
+    from fedstill_server.tasks.text.teacher import next_words_along
+    from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
+
+    texts, folder = [text for one in languages for text in one.texts], _keyboard_folder(files)
+    if choice.taught:
+        made = make_keyboard(texts, choice.plan, folder, words=words, on_progress=files.on_progress)
+        teacher, students = parameters_of(made.teacher.networks[0]), made.students
+    else:
+        students = make_students(
+            texts,
+            choice.plan,
+            folder,
+            words=words,
+            repeats=_repeats(languages),
+            on_progress=files.on_progress,
+        )
+        teacher = students[choice.plan.families[0]]
+    held_out = held_out_texts(texts, words, choice.plan)
+    mixes = {}
+    for number, (family, parameters) in enumerate(students.items()):
+        files.on_progress("weighing students and counts", number, len(students))
+        with one_deterministic_thread():
+            network = build_student(family, (1,), len(words), seed=0)
+            load_parameters(network, parameters)
+            said = functools.partial(next_words_along, network.eval())
+            lexicon = build_lexicon(texts, words, lexicon_plan(languages), student=said, held_out=held_out)
+        mixes[family] = lexicon.mix
+    return FirstStudents(teacher=teacher, students=students, files={MIXES_FILE: mixes_to_json(mixes)})
+
+
+def _repeats(languages: Sequence[LanguageTexts]) -> list[int]:
+    """How often an epoch has each text: those of small languages more often, by the root of the ratio."""
+    most = max(one.words for one in languages)
+    times = [min(_MOST_REPEATS, round(math.sqrt(most / max(one.words, 1)))) for one in languages]
+    return [often for one, often in zip(languages, times, strict=True) for _ in one.texts]

@@ -32,6 +32,7 @@ Texts = Sequence[Sequence[int]]
 _FOLDS = 5
 _ITERATIONS = 50
 _VALUES_AT_ONCE = 1 << 22  # probabilities: 16 MB
+_SHARED_VALUES = 1 << 27  # shares of pairs: 512 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +106,18 @@ class TextTeacher:
 
 def shared_by_pairs(trigrams: KneserNeyTrigrams, texts: Texts) -> RestShares:
     """What counts of pairs say of each place of the texts; who has the public texts can make them."""
-    before, row = np.unique([word for text in texts for word in (START, *text)], return_inverse=True)
-    table = np.stack([trigrams.after(int(word)) for word in before])
+    before, row, times = np.unique(
+        [word for text in texts for word in (START, *text)], return_inverse=True, return_counts=True
+    )
+    most = max(1, _SHARED_VALUES // trigrams.words - 1)
+    if len(before) > most:  # after the rarest words, what is likely after any word
+        frequent = np.sort(np.argsort(-times, kind="stable")[:most])
+        places = np.full(len(before), most)
+        places[frequent] = np.arange(most)
+        table = np.stack([*(trigrams.after(int(word)) for word in before[frequent]), trigrams.after(None)])
+        row = places[row]
+    else:
+        table = np.stack([trigrams.after(int(word)) for word in before])
     return RestShares(table / table.sum(axis=1, keepdims=True), row)
 
 
@@ -185,6 +196,12 @@ def next_words(network: GatedRecurrentNetwork, x: torch.Tensor) -> torch.Tensor:
         states = recurrent_states(network, network.embedding(x))
         logits = network.logits(states.reshape(-1, states.shape[-1]))
         return torch.softmax(logits, -1).reshape(*x.shape, -1)
+
+
+def next_words_along(network: GatedRecurrentNetwork, text: Sequence[int]) -> FloatArray:
+    """A network's chances [n + 1, V] after START and after each of a text's n words."""
+    chances: FloatArray = next_words(network, torch.tensor([[START, *text]]))[0].numpy()
+    return chances
 
 
 def next_words_of(network: GatedRecurrentNetwork, texts: Texts) -> FloatArray:

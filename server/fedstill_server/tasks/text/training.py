@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
-from fedstill_server.tasks.text.candidate_words import CandidateWords
-from fedstill_server.tasks.text.tied_softmax import NextWordTargets, next_word_loss
+from fedstill_server.tasks.text.softmax.candidate_words import CandidateWords
+from fedstill_server.tasks.text.softmax.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 
 _RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak
@@ -109,10 +109,12 @@ def train_text(
     checkpoint: Path | None = None,
     fingerprint: str = "",
     on_epoch: Progress = lambda done, epochs, loss: None,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> GatedRecurrentNetwork:
     """Train `student` in place on encoded texts, and return it.
 
     checkpoint: where the training is kept between epochs; `fingerprint` says whose it is.
+    on_step: told of steps done, and of steps in all, hardly more of which there are.
     """
     stream = _Stream(texts, soft)
     optimizer = torch.optim.AdamW(
@@ -142,10 +144,11 @@ def train_text(
                     group["lr"] = plan.learning_rate * _rate(epoch * steps + step, plan.epochs * steps)
                 dropped = _Dropped.draw(student, x, plan, random)
                 if drawn is not None:
-                    targets = drawn.narrowed(targets, random)  # noqa: PLW2901
+                    targets = drawn.narrowed(targets, random)
                 losses.append(_put_gradients(student, x, targets, dropped, beside))
                 nn.utils.clip_grad_norm_(student.parameters(), _LARGEST_GRADIENT)
                 optimizer.step()
+                on_step(epoch * steps + step + 1, plan.epochs * steps)
             on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
             if checkpoint is not None:
                 write_checkpoint(checkpoint, replace(state, epoch=epoch + 1), fingerprint=fingerprint)
@@ -175,7 +178,7 @@ def _put_gradients(
         other, others = waiting.result()
         loss += other
         for gradient, more in zip(gradients, others, strict=True):
-            gradient += more  # noqa: PLW2901
+            gradient += more
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     return loss
@@ -233,7 +236,7 @@ class _Stream:
 
 @dataclass(frozen=True)
 class _Dropped:
-    """Factors, 0 of what is dropped: of all words [V], of inputs [B, 1, width], of outputs [B, 1, state width]."""
+    """Factors, 0 of what is dropped: of words [V], inputs [B, 1, width], outputs [B, 1, state width]."""
 
     words: Tensor
     inputs: Tensor | None
@@ -246,7 +249,9 @@ class _Dropped:
         table = student.embedding
         return cls(
             _kept((table.num_embeddings,), plan.word_dropout, random),
-            _kept((len(x), 1, table.embedding_dim), plan.input_dropout, random) if plan.input_dropout else None,
+            _kept((len(x), 1, table.embedding_dim), plan.input_dropout, random)
+            if plan.input_dropout
+            else None,
             _kept((len(x), 1, student.width), plan.output_dropout, random) if plan.output_dropout else None,
         )
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedstill_proto.errors import WireError
-from fedstill_proto.text.text_files import read_lines
 from fedstill_proto.text.token_rows import word_rows
 from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
-
-_FILE_LIMIT_BYTES = 256 << 20
+from fedstill_server.tasks.text.languages.public_texts import read_public_texts
 
 
 def read_word_list(path: Path, *, words: int) -> bytes:
@@ -33,16 +31,8 @@ def read_word_list(path: Path, *, words: int) -> bytes:
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a file, one a line, or of all .txt files of a folder, in the order of their names."""
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    texts = [
-        text for file in files for text in read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=ExamplesError)
-    ]
-    if not texts:
-        raise ExamplesError(
-            f"{path}: holds no text; give a file with a text a line, or a folder of .txt files"
-        )
-    return texts
+    """The texts of a file, one a line, or of all .txt files of a folder, of one language or several."""
+    return [text for one in read_public_texts(path) for text in one.texts]
 
 
 def text_examples(texts: Sequence[str], words: WordList, *, places: int) -> Examples:

@@ -232,7 +232,7 @@ def _score(part: bytes, codec: str) -> float:
     of_script = sum(unicodedata.name(letter, "").startswith(script) for letter in beyond) / len(beyond)
     if of_script < _OF_SCRIPT or not _runs(text):
         return 0.0
-    # Hebrew has no capitals, and bytes that are letters in tables of Cyrillic and Greek: all small, or all capital.
+    # Hebrew has no capitals; its bytes are letters in tables of Cyrillic and Greek, all small or all capital.
     capitals = sum(letter.isupper() for letter in beyond) / len(beyond)
     odd = script in ("CYRILLIC", "GREEK") and (capitals == 0 or capitals > _MOST_CAPITALS)
     return of_script * (0.5 + 0.5 * _lower_inside(text)) - (capitals + 0.1 if odd else 0)

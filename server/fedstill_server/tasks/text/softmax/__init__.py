@@ -1,0 +1,1 @@
+"""The loss of next words over long lists of words."""
