@@ -65,7 +65,7 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
     assert state.arrays["next_words"].shape == (10 * PLACES, 16)
     assert state.students[FAMILY]["embedding.weight"].shape == (config.classes, 16)
     assert state.teacher["of_state.weight"].shape == ((60, 20) if whole else (384, 128))
-    assert ("teacher-0" in told) == whole
+    assert ("teacher's network 1 of 1" in told) == whole
 
 
 def test_what_cannot_be_prepared_is_said(fleet: FleetFolder) -> None:

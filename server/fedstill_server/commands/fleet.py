@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import click
 import typer
 from click.core import ParameterSource
-from rich.console import Console
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
+from fedstill_server.commands.making_progress import shown_progress
 from fedstill_server.commands.shared import AsJson, Fleet, help_of, report
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import Option, option, options_of
@@ -76,7 +76,23 @@ class TaskOptions:
     """What only some tasks take."""
 
     words: int | None = option(
-        None, "For text: the most entries of the word list (10,000).", least=100, panel=FLEET
+        None,
+        "For text: the most entries of the word list, for each language (20,000).",
+        least=100,
+        most=65_536,
+        panel=FLEET,
+    )
+    language: str | None = option(
+        None,
+        "For text: the code of its language, such as en, where file names do not say it (told by its words).",
+        panel=FLEET,
+    )
+    minutes: float | None = option(
+        None,
+        "For text: that making the students may take, about (5). Students that a teacher has taught take "
+        "longer; give more minutes later, and what was made is gone on from.",
+        above=0,
+        panel=FLEET,
     )
     places: int | None = option(None, "For text: words that a student sees (16).", least=2, panel=FLEET)
     public_rows: int | None = option(
@@ -99,7 +115,8 @@ def prepare(
             show_default=False,
             help="The public set, which a first prepare needs: an .npz file with x \\[n, *shape] and labels "
             "y \\[n], a table (.csv, .parquet), or a folder of pictures or windows by class; of text, a file "
-            "with a text a line, or a folder of .txt files; of utterances, a .csv file of text,label.",
+            "with a text a line, a folder of .txt files, or one of a folder or file for each language (en/, "
+            "de.txt); of utterances, a .csv file of text,label.",
         ),
     ] = None,
     *,
@@ -113,7 +130,8 @@ def prepare(
 ) -> None:
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
-    For a fleet of text, a word list is made of the public texts, and nothing else. For utterances, those
+    For a fleet of text, the word list is made of the public texts; how frequent words are in general comes
+    from wordfreq (fedstill\\[keyboard]). Who prepares again after a kill goes on. For utterances, those
     without a label are labelled by a sentence model that learns the others (fedstill\\[assistant]).
 
     A fleet that is prepared gets its next generation, of what is said here and all else as it is: it is
@@ -126,6 +144,8 @@ def prepare(
     Example: fedstill-server prepare fleets/kitchen --public public.npz --set server_step=0.3 --mode async
 
     Example: fedstill-server prepare fleets/phones --public sentences.txt --families gru
+
+    Example: fedstill-server prepare fleets/phones --public texts --families gru-80-224 --minutes 30
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --privacy local --epsilon 8 --rounds 5
 
@@ -162,19 +182,14 @@ def prepare(
 
     opened = FleetFolder.open(fleet)
     given = PublicData(public=public, test=test, task=task, classes=classes or None, reading=reading)
-    with Console(stderr=True).status("training the teacher and the first students") as shown:
-        prepared = prepare_fleet(
-            opened,
-            wanted,
-            given,
-            on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
-        )
+    with shown_progress("training the teacher and the first students") as on_progress:
+        prepared = prepare_fleet(opened, wanted, given, on_progress=on_progress)
     config = prepared.config
     AuditLog(fleet).append(
         "prepare", method=config.method.name, families=config.families, rounds=config.rounds, public=public
     )
     text = f"prepared {_learning(prepared.config)}"
-    _report_prepared(text, prepared.config, prepared.accuracy, [prepared.notice], as_json)
+    _report_prepared(text, prepared.config, prepared.accuracy, prepared.notices, as_json)
 
 
 def _prepare_next(
@@ -202,12 +217,8 @@ def _prepare_next(
         public=public,
         test=test,
     )
-    with Console(stderr=True).status("preparing the next generation") as shown:
-        prepared = prepare_next(
-            FleetFolder.open(fleet),
-            changes,
-            on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
-        )
+    with shown_progress("preparing the next generation") as on_progress:
+        prepared = prepare_next(FleetFolder.open(fleet), changes, on_progress=on_progress)
     staged = prepared.staged
     AuditLog(fleet).append("prepare", generation=staged.number, changes=list(prepared.changes))
     text = f"staged generation {staged.number}, {_learning(staged.config)}: {'; '.join(prepared.changes)}"

@@ -1,4 +1,4 @@
-"""How far something is that takes minutes: a bar with the time left, or lines where nobody watches a terminal."""
+"""How far something is that takes minutes: a bar with the time left, or lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @contextmanager
 def shown_progress(first: str) -> Iterator[OnProgress]:
-    """Shows on stderr what is being made, how much of it, and the time left of it; `first` until that is known."""
+    """Shows on stderr what is being made, how much of it, and the time left; `first` until that is known."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines().told

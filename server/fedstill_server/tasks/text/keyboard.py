@@ -229,6 +229,7 @@ class _Making:
         taught = _digest_of(asdict(self.plan.distilling), self.plan.kept, self.plan.apart, _TAUGHT)
         return self._trained(
             f"student-{family}-{taught}",
+            f"student {family}, taught",
             self._new_student(family),
             texts,
             self.plan.distilling,
@@ -237,7 +238,8 @@ class _Making:
 
     def student_alone(self, family: str, texts: Sequence[Sequence[int]]) -> Parameters:
         name = f"alone-{family}-{_digest_of(asdict(self.plan.alone))}"
-        return self._trained(name, self._new_student(family), texts, self.plan.alone)
+        shown = f"student {family}, of texts alone"
+        return self._trained(name, shown, self._new_student(family), texts, self.plan.alone)
 
     def _new_student(self, family: str) -> GatedRecurrentNetwork:
         student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))
@@ -253,12 +255,14 @@ class _Making:
             network = GatedRecurrentNetwork(
                 len(self.words), width=self.plan.width, state_width=self.plan.state_width
             )
-        load_parameters(network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching))
+        name, shown = f"teacher-{number}", f"teacher's network {number + 1} of {self.plan.networks}"
+        load_parameters(network, self._trained(name, shown, network, texts, self.plan.teaching))
         return network.eval()
 
     def _trained(
         self,
         name: str,
+        shown: str,
         network: GatedRecurrentNetwork,
         texts: Sequence[Sequence[int]],
         plan: TextPlan,
@@ -274,7 +278,7 @@ class _Making:
                 soft=soft(),
                 checkpoint=checkpoint,
                 fingerprint=f"{self.digest}/{name}",
-                on_step=functools.partial(self.on_progress, name),
+                on_step=lambda done, steps, loss: self.on_progress(shown, done, steps),
             )
             _write(path, parameters_of(network))
             checkpoint.unlink(missing_ok=True)

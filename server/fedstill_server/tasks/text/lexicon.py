@@ -13,6 +13,8 @@ weights of the mix make public texts likeliest that neither the student nor the 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +56,7 @@ ATTRIBUTION = (
 DICTIONARY_WORDS = 30_000
 _LETTER_FREQUENCY = 1e-3  # from which on a single letter is a word: "a", "I", "y", "à"
 _LEAST_FREQUENCY = 1e-9
+_GENERAL_WORDS = 150_000  # of a language, the most frequent ones
 _MIX_PRIOR, _MIX_PRIOR_WORDS, _ITERATIONS = 0.6, 20.0, 50
 _ORDER = 3
 
@@ -160,10 +163,22 @@ def general_frequencies(
         if language not in known:
             on_notice(f"wordfreq has no words of {language!r}; its dictionary is the public text's own")
     for language in known:
-        for word, frequency in wordfreq.get_frequency_dict(language).items():
-            if len(word) <= WORD_LIMIT and _has_letters_only(word) and split(word) == [word]:
-                found[word] = found.get(word, 0.0) + frequency / len(known)
+        for word, frequency in _frequencies_of(language).items():
+            found[word] = found.get(word, 0.0) + frequency / len(known)
     return found
+
+
+@functools.lru_cache(maxsize=8)
+def _frequencies_of(language: str) -> Mapping[str, float]:
+    """wordfreq's most frequent words of a language that are words here, too."""
+    import wordfreq
+
+    most = itertools.islice(wordfreq.get_frequency_dict(language).items(), _GENERAL_WORDS)
+    return {
+        word: frequency
+        for word, frequency in most
+        if len(word) <= WORD_LIMIT and _has_letters_only(word) and split(word) == [word]
+    }
 
 
 def _dictionary(

@@ -54,7 +54,7 @@ from fedstill_server.tasks.text.vocabulary import read_word_list, text_examples
 
 if TYPE_CHECKING:
     from fedstill_server.tasks.text.keyboard import KeyboardPlan
-    from fedstill_server.tasks.text.languages.budget import Choice
+    from fedstill_server.tasks.text.languages.budget import KeyboardChoice
     from fedstill_server.tasks.training import ServerTraining
 
 # One small network, which sees the texts a few times.
@@ -217,7 +217,9 @@ class TextTask(Task):
         except InvalidValue as error:
             raise ExamplesError(f"{public}: {error}") from None
 
-    def _choice(self, languages: Sequence[LanguageTexts], words: WordList, files: FleetFiles) -> Choice:
+    def _choice(
+        self, languages: Sequence[LanguageTexts], words: WordList, files: FleetFiles
+    ) -> KeyboardChoice:
         """How the students are made in the minutes there are."""
         from fedstill_server.tasks.text.languages.budget import chosen_plan
 
@@ -287,7 +289,7 @@ def _keyboard_folder(files: FleetFiles) -> Path:
 
 
 def _first_students(
-    languages: Sequence[LanguageTexts], words: WordList, choice: Choice, files: FleetFiles
+    languages: Sequence[LanguageTexts], words: WordList, choice: KeyboardChoice, files: FleetFiles
 ) -> FirstStudents:
     """Students of the texts alone, or of the whole teacher, whose first network stands for it in the rounds.
 
@@ -295,6 +297,7 @@ def _first_students(
     that no student has learned.
     """
     from fedstill_server.families import build_student
+    from fedstill_server.families.language import GatedRecurrentNetwork
     from fedstill_server.tasks.text.keyboard import held_out_texts, make_keyboard, make_students
     from fedstill_server.tasks.text.teacher import next_words_along
     from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
@@ -320,6 +323,7 @@ def _first_students(
         with one_deterministic_thread():
             network = build_student(family, (1,), len(words), seed=0)
             load_parameters(network, parameters)
+            assert isinstance(network, GatedRecurrentNetwork)  # what keyboards are made of
             said = functools.partial(next_words_along, network.eval())
             lexicon = build_lexicon(texts, words, lexicon_plan(languages), student=said, held_out=held_out)
         mixes[family] = lexicon.mix

@@ -96,7 +96,7 @@ class SoftWords:
 
 
 Progress = Callable[[int, int, float], None]
-"""Told of epochs done, epochs in all, and the last one's mean loss."""
+"""Told of steps done, steps in all (a few more than there are), and the last one's mean loss."""
 
 
 def train_text(
@@ -108,13 +108,11 @@ def train_text(
     soft: SoftWords | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
-    on_epoch: Progress = lambda done, epochs, loss: None,
-    on_step: Callable[[int, int], None] = lambda done, steps: None,
+    on_step: Progress = lambda done, steps, loss: None,
 ) -> GatedRecurrentNetwork:
     """Train `student` in place on encoded texts, and return it.
 
     checkpoint: where the training is kept between epochs; `fingerprint` says whose it is.
-    on_step: told of steps done, and of steps in all, hardly more of which there are.
     """
     stream = _Stream(texts, soft)
     optimizer = torch.optim.AdamW(
@@ -138,18 +136,16 @@ def train_text(
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as beside:
         for epoch in range(done, plan.epochs):
             random = torch.Generator().manual_seed(derived_seed(seed, epoch, "text"))
-            losses = []
             for step, (x, targets) in enumerate(stream.batches(plan, random)):
                 for group in optimizer.param_groups:
                     group["lr"] = plan.learning_rate * _rate(epoch * steps + step, plan.epochs * steps)
                 dropped = _Dropped.draw(student, x, plan, random)
                 if drawn is not None:
                     targets = drawn.narrowed(targets, random)
-                losses.append(_put_gradients(student, x, targets, dropped, beside))
+                loss = _put_gradients(student, x, targets, dropped, beside)
                 nn.utils.clip_grad_norm_(student.parameters(), _LARGEST_GRADIENT)
                 optimizer.step()
-                on_step(epoch * steps + step + 1, plan.epochs * steps)
-            on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
+                on_step(epoch * steps + step + 1, plan.epochs * steps, loss)
             if checkpoint is not None:
                 write_checkpoint(checkpoint, replace(state, epoch=epoch + 1), fingerprint=fingerprint)
     return student.eval()

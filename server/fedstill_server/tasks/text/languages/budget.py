@@ -31,7 +31,7 @@ _TRIED_WORDS, _TRIED_TEXTS, _TRIED_LENGTH = 4_000, 48, 31
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class KeyboardChoice:
     """How a keyboard is made.
 
     Attributes:
@@ -47,7 +47,7 @@ class Choice:
     taught_minutes: float
 
 
-def chosen_plan(plan: KeyboardPlan, *, tokens: int, words: int, minutes: float, kept: Path) -> Choice:
+def chosen_plan(plan: KeyboardPlan, *, tokens: int, words: int, minutes: float, kept: Path) -> KeyboardChoice:
     """The plan with which a keyboard of so many tokens and words is made within minutes.
 
     kept: the file in which choices are written down.
@@ -72,7 +72,7 @@ def chosen_plan(plan: KeyboardPlan, *, tokens: int, words: int, minutes: float, 
         plan = replace(plan, alone=replace(alone, epochs=min(alone.epochs, epochs)))
         seconds[False] *= plan.alone.epochs / alone.epochs
     whole = sum(seconds.values()) / 60
-    return Choice(
+    return KeyboardChoice(
         plan=plan,
         taught=taught,
         minutes=whole if taught else seconds[False] / 60,

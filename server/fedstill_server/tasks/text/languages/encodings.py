@@ -12,6 +12,8 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
+from fedstill_proto.errors import FedstillError
+
 _LOOKED_AT = 1 << 16  # bytes
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -88,7 +90,7 @@ _LATIN = {  # letters, and how much less likely an encoding is beforehand
 }
 
 
-class WrongEncoding(ValueError):
+class WrongEncoding(FedstillError):
     """Bytes that are not UTF-8 text; the message says where, what they seem to be and what to do."""
 
 
@@ -116,10 +118,10 @@ def utf8_text(content: bytes) -> str:
     head = content[:_LOOKED_AT]
     controls = _CONTROLS.findall(head)
     if b"\x00" in controls or len(controls) > _FEW_CONTROLS * len(head) + 1:
-        place = _CONTROLS.search(content)
-        assert place is not None
+        found = _CONTROLS.search(content)
+        assert found is not None
         raise WrongEncoding(
-            f"is no text: byte {place.start()} is {_hex(place[0])}, which none holds; give plain UTF-8 text"
+            f"is no text: byte {found.start()} is {_hex(found[0])}, which none holds; give plain UTF-8 text"
         )
     try:
         text = content.decode("utf-8-sig")
