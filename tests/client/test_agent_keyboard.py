@@ -49,16 +49,18 @@ def test_a_word_typed_three_times_stays_over_a_restart_and_goes_when_forgotten(h
         assert OWN not in WORD_LIST
         other = agent.observe_text("the quest is over")
         ids = [agent.observe_text(text) for text in ("meet Quillfeather", f"{OWN}!", f"is {OWN} there?")]
-        assert OWN in suggested(agent, "we meet", "qu")
+        assert OWN.capitalize() in suggested(agent, "we meet", "qu")
         assert suggested(agent, "we meet", "Quillf") == ["Quillfeather"]
 
     with Agent.open(home.folder) as agent:
         found = agent.suggest("we meet", "qu")
-        assert [each.own for each in found if each.word == OWN] == [True]
+        assert [each.own for each in found if each.word == OWN.capitalize()] == [True]
         assert len(found) == 3
 
         agent.forget(ids=tuple(ids[:2]))
-        assert OWN not in suggested(agent, "we meet", "qu")  # typed once, as far as it remembers
+        assert not {OWN, OWN.capitalize()} & set(
+            suggested(agent, "we meet", "qu")
+        )  # typed once, as far as it remembers
         assert agent.forget(ids=(ids[2],)).examples == 1
         assert suggested(agent, "we meet", "quillf") == []
         assert agent.forget(everything=True).examples == 1

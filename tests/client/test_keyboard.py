@@ -297,7 +297,8 @@ class TestWeights:
 class TestSuggestions:
     def test_the_likeliest_words_and_no_mark_or_piece(self) -> None:
         assert words(suggester(), "anything") == ["the", "king", "kind"]
-        assert words(suggester(), "", k=20) == sorted(LISTED[:-1], key=lambda word: -CHANCES[word])
+        assert words(suggester(), "to", k=20) == sorted(LISTED[:-1], key=lambda word: -CHANCES[word])
+        assert words(suggester(), "") == ["The", "King", "Kind"]
 
     def test_completions_with_the_capitals_of_what_is_typed(self) -> None:
         assert words(suggester(), "", "ki") == ["king", "kind", "kingdom"]

@@ -11,7 +11,6 @@ reserved for a word that the list lacks, if the owner has typed it RESERVED_TIME
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, normal, spl
 from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
 from fedstill_client.keyboard.alphabet import Alphabet
+from fedstill_client.keyboard.casing import Casing
 from fedstill_client.keyboard.correction.as_typed import is_bare_letter, with_as_typed
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout, layout_named, layout_of_languages
 from fedstill_client.keyboard.correction.word_corrections import MEANT_TIMES, WordCorrections
@@ -75,6 +75,8 @@ class Suggester:
         self.ngrams = ngrams
         self._corrections = WordCorrections() if corrections is None else corrections
         languages = () if ngrams.lexicon is None else ngrams.lexicon.languages
+        table = None if ngrams.lexicon is None else ngrams.lexicon.casing
+        self._casing = Casing(ngrams.casing, table, ngrams.number)
         self._layout = layout_of_languages(languages) if layout is None else layout
         self._adaptation = adaptation
         self._draft = DraftText(ngrams.listed)
@@ -137,7 +139,10 @@ class Suggester:
         typed = normal(letters)
         scores = self.scores(context)
         if not typed:
-            return [self._suggestion(at, float(scores[at]), "next", "") for at in self.shown(scores, "", k)]
+            return [
+                self._suggestion(at, float(scores[at]), "next", context, "")
+                for at in self.shown(scores, "", k)
+            ]
         alphabet = self._suggestable()
         words, own = alphabet.words, alphabet.numbers >= self.ngrams.listed
         meant = self._corrections.meant(words, own, typed, keyboard)
@@ -151,6 +156,7 @@ class Suggester:
                 at,
                 float(chances[at]),
                 "completion" if words[at].startswith(typed) else "correction",
+                context,
                 letters,
             )
             for at in chosen
@@ -321,10 +327,10 @@ class Suggester:
         often = [int(at) for at in new if self.ngrams.count(int(numbers[at])) >= RESERVED_TIMES]
         return max(often, key=lambda at: float(scores[at]), default=None)
 
-    def _suggestion(self, at: int, chance: float, kind: str, prefix: str) -> Suggestion:
+    def _suggestion(self, at: int, chance: float, kind: str, context: str, letters: str) -> Suggestion:
         alphabet = self._suggestable()
         own = bool(alphabet.numbers[at] >= self.ngrams.listed)
-        return Suggestion(_capitals_of(prefix, alphabet.words[at]), chance, kind, own)
+        return Suggestion(self._casing.written(alphabet.words[at], context, letters), chance, kind, own)
 
 
 def _largest(scores: Scores, k: int) -> list[int]:
@@ -337,13 +343,3 @@ def _largest(scores: Scores, k: int) -> list[int]:
         places = np.arange(len(scores))
     best: list[int] = places[np.argsort(-scores[places], kind="stable")][:k].tolist()
     return best
-
-
-def _capitals_of(prefix: str, word: str) -> str:
-    """The word with the capitals of what is typed."""
-    letters = [letter for letter in prefix if unicodedata.category(letter) in ("Lu", "Ll")]
-    if len(letters) > 1 and all(letter.isupper() for letter in letters):
-        return word.upper()
-    if letters and letters[0].isupper():
-        return word[:1].upper() + word[1:] if word[:1].isalpha() else word[:1] + word[1:2].upper() + word[2:]
-    return word

@@ -23,6 +23,7 @@ from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, split
 
 from fedstill_client.keyboard.alphabet import Alphabet
+from fedstill_client.keyboard.casing import OwnCasing
 
 _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії")
 ORDERS = 3  # unigrams, bigrams, trigrams
@@ -37,12 +38,14 @@ class UserNgrams:
 
     Attributes:
         listed: V + D; words that neither has are numbered from here on.
+        casing: How the owner writes words.
         new_words: Those words, the word of number listed + its place.
     """
 
     def __init__(self, word_list: WordList, lexicon: Lexicon | None = None) -> None:
         self.word_list, self.lexicon = word_list, lexicon
         self.listed = len(word_list) if lexicon is None else lexicon.words
+        self.casing = OwnCasing()
         self.texts = 0
         self.new_words: list[str] = []
         self._new_numbers: dict[str, int] = {}
@@ -53,6 +56,7 @@ class UserNgrams:
     def add(self, text: str) -> None:
         """Count a text that was typed."""
         self.texts += 1
+        self.casing.add(text)
         numbers = [START, START, *(self._learn(token) for token in split(text))]
         for place, word in enumerate(numbers[2:], 2):
             if word == UNKNOWN:

@@ -37,6 +37,7 @@ import safetensors
 import safetensors.numpy
 
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.text.casing import CaseTable
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, split
 
 FILE_NAME = "lexicon.safetensors"
@@ -105,7 +106,7 @@ class Lexicon:
         triples: What came after two words.
         mix: float32 [CLASSES], the student's weight.
         attribution: Whose data it is made of, and under which terms.
-        casing: Arrays of how words are written, by name, without CASING.
+        casing: How words are written; None where that is not known.
     """
 
     languages: tuple[str, ...]
@@ -117,7 +118,7 @@ class Lexicon:
         default_factory=lambda: np.full(CLASSES, _STUDENT_WEIGHT, np.float32)
     )
     attribution: str = ""
-    casing: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    casing: CaseTable | None = None
     base: Chances = field(init=False, repr=False)
     """float64 [V + D] of sum 1: how frequent each word is."""
     _numbers: dict[str, int] = field(init=False, repr=False)
@@ -199,12 +200,13 @@ class Lexicon:
     def to_bytes(self) -> bytes:
         """lexicon.safetensors"""
         about = {"languages": list(self.languages), "attribution": self.attribution}
+        casing = {} if self.casing is None else self.casing.to_arrays()
         arrays: dict[str, npt.NDArray[Any]] = {
             "about": _as_bytes(json.dumps(about, ensure_ascii=False)),
             "dictionary": _as_bytes("\n".join(self.dictionary)),
             "frequency": self.frequency.astype(np.float16),
             "mix": self.mix.astype(np.float32),
-            **{CASING + name: np.ascontiguousarray(array) for name, array in self.casing.items()},
+            **{CASING + name: array for name, array in casing.items()},
         }
         for name, table in (("pair", self.pairs), ("triple", self.triples)):
             arrays[f"{name}_histories"] = table.histories.astype(np.uint64 if name == "triple" else np.uint32)
@@ -240,7 +242,7 @@ class Lexicon:
                 _following(arrays, "triple", np.uint64, total, total * total),
                 mix,
                 about[1],
-                {n.removeprefix(CASING): a for n, a in arrays.items() if n.startswith(CASING)},
+                _casing(arrays, (*words.entries, *dictionary)),
             )
         except InvalidValue as error:
             raise WireError(f"{FILE_NAME}: {error.field}", error.problem) from None
@@ -324,6 +326,11 @@ def _dictionary(arrays: Mapping[str, npt.NDArray[Any]], words: WordList) -> tupl
     if listed is not None:
         raise WireError(where, f"{listed!r:.80} is in the student's list already")
     return tuple(found)
+
+
+def _casing(arrays: Mapping[str, npt.NDArray[Any]], words: Sequence[str]) -> CaseTable | None:
+    found = {name.removeprefix(CASING): array for name, array in arrays.items() if name.startswith(CASING)}
+    return CaseTable.from_arrays(found, words) if found else None
 
 
 def _following(

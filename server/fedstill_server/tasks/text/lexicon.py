@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.text.casing import CaseCounts, CaseTable
 from fedstill_proto.text.lexicon import (
     CLASSES,
     NEVER,
@@ -92,7 +93,6 @@ def build_lexicon(
     *,
     student: Student | None = None,
     held_out: Sequence[str] = (),
-    casing: Mapping[str, npt.NDArray[Any]] | None = None,
     on_notice: Notice = lambda notice: None,
 ) -> Lexicon:
     """The lexicon beside a student's list of words.
@@ -103,7 +103,6 @@ def build_lexicon(
         plan: What goes into it.
         student: What it predicts, to weigh it against the counts.
         held_out: Public texts that the student has not learned; the mix is fitted on them.
-        casing: Arrays of how words are written, if there are any.
         on_notice: Told what is missing.
     """
     counts = Counter(token for text in texts for token in split(text) if is_word(token))
@@ -122,7 +121,7 @@ def build_lexicon(
         lexicon,
         mix=mix,
         attribution=ATTRIBUTION if general else "",
-        casing={} if casing is None else casing,
+        casing=CaseTable.of(CaseCounts.of(texts), (*words.entries, *dictionary)),
     )
 
 
