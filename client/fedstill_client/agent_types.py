@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from fedstill_proto.errors import FedstillError, InvalidValue, unknown_name
+from fedstill_proto.text.intents import ScoredIntent
 
 
 class AgentError(FedstillError):
@@ -240,6 +241,38 @@ class Forgotten:
     examples: int
     students: int
     learning: bool
+
+
+@dataclass(frozen=True)
+class UnclearUtterance:
+    """An utterance that was not understood.
+
+    Attributes:
+        id: Its number.
+        text: What was said.
+        heard_at: When, the last time, in seconds since 1970.
+        intents: What it may mean, the likeliest first.
+    """
+
+    id: int
+    text: str
+    heard_at: float
+    intents: tuple[ScoredIntent, ...]
+
+
+@dataclass(frozen=True)
+class UnclearUtterances:
+    """What waits for the owner to say what it means.
+
+    Attributes:
+        utterances: The newest of them, the newest first.
+        in_all: How many there are.
+        names: All intents that the student tells apart.
+    """
+
+    utterances: tuple[UnclearUtterance, ...]
+    in_all: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

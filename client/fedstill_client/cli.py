@@ -16,6 +16,7 @@ from fedstill_proto.system.extras import explain_missing
 
 from fedstill_client.commands import (
     agent,
+    assistant,
     doctor,
     fleet,
     keyboard,
@@ -51,7 +52,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for group in (predict, personalize, agent, keyboard, policy, privacy, fleet, doctor, proto):
+for group in (predict, personalize, agent, keyboard, assistant, policy, privacy, fleet, doctor, proto):
     group.register(app)
 
 

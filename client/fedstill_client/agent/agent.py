@@ -37,6 +37,8 @@ from fedstill_client.agent_types import (
     Scope,
     Stop,
     Suggestion,
+    UnclearUtterance,
+    UnclearUtterances,
     check_precision,
     check_scope,
 )
@@ -55,6 +57,7 @@ from fedstill_client.packages.install import load_installed, load_package
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
 from fedstill_client.store import PrivateStore, check_example
+from fedstill_client.store.unclear import MOST_KEPT
 
 _FIT_GRAIN = 16  # prior and temperature are fitted anew when one example in so many came or went
 _FITTED_ON = 256  # of the newest held-out examples, the temperature
@@ -91,6 +94,7 @@ class Agent:
         self._suggester: Suggester | None = None
         self._schema: IntentSchema | None = None  # of a student of utterances
         self._said: Said | None = None  # by the owner, to a student of utterances
+        self._said_of = -1  # examples that it is of
         self._fitted_to = -1  # examples that its prior and temperature are of
         self._fitted_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
@@ -193,13 +197,16 @@ class Agent:
             self._watch.look(given)
             return ids
 
-    def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
+    def predict_text(
+        self, text: str, k: int = 3, *, scope: Scope = "owner", keep_unsure: bool = False
+    ) -> Understanding:
         """Predict what an utterance means.
 
         Args:
             text: The utterance.
             k: How many intents at most.
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
+            keep_unsure: Keep the text in the private store where what it means is unsure, for `unclear`.
 
         Returns:
             Up to k intents, the likeliest first, and whether the first is sure enough to act on.
@@ -214,7 +221,63 @@ class Agent:
         with self._lock:
             fleets, schema = self._everyones(), self._required_schema()
             answering, said = (self._newest(), self._said) if scope == "owner" else (fleets, None)
-        return understand(schema, text, k, answering=answering, fleets=fleets, said=said)
+        understood = understand(schema, text, k, answering=answering, fleets=fleets, said=said)
+        if keep_unsure and not understood.sure:
+            self._store.keep_unclear(text.strip())
+        return understood
+
+    def unclear(self, limit: int = 20) -> UnclearUtterances:
+        """The utterances that were kept because what they mean is unsure, with what they may mean.
+
+        Args:
+            limit: How many at most, 1 to 500.
+
+        Raises:
+            InvalidValue: The limit is out of range.
+            AgentError: The installed student is none of utterances.
+        """
+        if not 1 <= limit <= MOST_KEPT:
+            raise InvalidValue("limit", f"{limit}; give 1 to {MOST_KEPT}")
+        with self._lock:
+            self._newest()
+            names, kept = self._required_schema().names, self._store.unclear()
+        shown = (
+            UnclearUtterance(
+                id=one.id,
+                text=one.text,
+                heard_at=one.heard_at,
+                intents=self.predict_text(one.text, 5).intents,
+            )
+            for one in kept[:limit]
+        )
+        return UnclearUtterances(tuple(shown), len(kept), names)
+
+    def review(self, number: int, *, intent: str | None) -> tuple[int, ...]:
+        """Say what one of the utterances of `unclear` means; it is understood from then on.
+
+        Args:
+            number: Its id.
+            intent: The intent's name; None where the utterance is to be dropped.
+
+        Returns:
+            The ids of what was observed, which `forget` takes.
+
+        Raises:
+            InvalidValue: There is no such utterance or intent; nothing is changed.
+        """
+        with self._lock:
+            student, schema = self._newest().student, self._required_schema()
+            text = next((one.text for one in self._store.unclear() if one.id == number), None)
+            if text is None:
+                raise InvalidValue("id", f"{number} is none of the utterances to review")
+            if intent is None:
+                self._store.drop_unclear(number)
+                return ()
+            x, meant = encode_utterances(schema, [text])[0], schema.number(intent)
+            example = check_example(student.manifest, x, meant)
+            kept = self._store.label_unclear(number, *example)
+            self._count_kept(1)
+            return (kept,)
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances. All are on the disk when it returns.
@@ -448,11 +511,13 @@ class Agent:
         counts = self._store.counts()
         examples = counts.training + counts.held_out
         # One example more or less moves little, and reading all of them takes time.
+        if self._schema is not None and examples != self._said_of:  # what was said just now, too
+            own = self._store.examples("all")
+            self._said, self._said_of = Said(own.x, own.labels), examples
         few = self._fitted_to >= 0 and abs(examples - self._fitted_to) * _FIT_GRAIN <= examples
         if few and self._fitted_for is student.weights and before is not None:
             return before
         own, usual = self._store.examples("all"), self._usual_temperature
-        self._said = None if self._schema is None else Said(own.x, own.labels)
         log_prior = own_log_prior(
             own.labels, classes=student.manifest.classes, owner_share=self._description.owner_share
         )

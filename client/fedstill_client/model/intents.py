@@ -6,6 +6,8 @@ has to know the utterance: an answer is sure where its confidence reaches the pa
 
     the fleet's student alone reaches it with the same intent, or
     the owner said something like it that meant the same: cosine of the two sets of n-grams >= 0.6.
+
+What the owner said in just these words means what the owner said that it means, from the first time on.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ class Said:
 
     x: FloatArray
     labels: IntArray
+
+    def meaning(self, x: FloatArray) -> int | None:
+        """What the owner meant the last time by just these n-grams x [places]; None: never said."""
+        if self.x.shape[1:] != x.shape:
+            return None
+        same = np.flatnonzero((self.x == x).all(axis=1))
+        return int(self.labels[same[-1]]) if len(same) else None
 
     def has_alike(self, x: FloatArray, intent: int) -> bool:
         """Whether an utterance x [places] shares most of its n-grams with one that meant this."""
@@ -91,6 +100,9 @@ def understand(
     """
     x = encode_utterances(schema, [text])
     answer = answering.probabilities(x)[0]
+    told = None if said is None else said.meaning(x[0])
+    if told is not None:
+        return schema.understood(_at_least(schema.threshold, told, answer), k)
     known = True
     if answer.max() >= schema.threshold and answering is not fleets:
         intent = int(answer.argmax())
@@ -98,6 +110,15 @@ def understand(
         known = everyones.argmax() == intent and bool(everyones[intent] >= schema.threshold)
         known = known or (said is not None and said.has_alike(x[0], intent))
     return schema.understood(answer, k, known=known)
+
+
+def _at_least(confidence: float, intent: int, answer: FloatArray) -> FloatArray:
+    """The answer [classes] with one intent the likeliest, and no less likely than that."""
+    others = np.delete(answer, intent)
+    least = max(confidence, float(answer[intent]), float(np.nextafter(np.float32(0.5), np.float32(1))))
+    scaled = answer * np.float32((1 - least) / max(float(others.sum()), 1e-12))
+    scaled[intent] = least
+    return scaled
 
 
 def predict_intents(package: StudentPackage, text: str) -> Understanding:

@@ -37,6 +37,7 @@ from fedstill_client.agent_types import (
     PersonalizeOptions,
     Scope,
     Suggestion,
+    UnclearUtterances,
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.service import messages
@@ -125,19 +126,44 @@ class AgentClient:
         self._tell(answer.notice)
         return tuple(answer.example_ids)
 
-    def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
+    def predict_text(
+        self, text: str, k: int = 3, *, scope: Scope = "owner", keep_unsure: bool = False
+    ) -> Understanding:
         """Predict what an utterance means.
 
         Args:
             text: The utterance.
             k: How many intents at most.
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
+            keep_unsure: Keep the text on this device where what it means is unsure, for `unclear`.
 
         Returns:
             Up to k intents, the likeliest first, and whether the first is sure enough to act on.
         """
-        request = pb.PredictRequest(text=_sendable(text), k=max(k, 0), scope=messages.encode_scope(scope))
+        request = pb.PredictRequest(
+            text=_sendable(text),
+            k=max(k, 0),
+            scope=messages.encode_scope(scope),
+            keep_unsure=keep_unsure,
+        )
         return messages.decode_understanding(self._call(self._stub.Predict, request))
+
+    def unclear(self, limit: int = 20) -> UnclearUtterances:
+        """The newest utterances that were kept because what they mean is unsure."""
+        return messages.decode_unclear(self._call(self._stub.Unclear, pb.UnclearRequest(limit=max(limit, 0))))
+
+    def review(self, number: int, *, intent: str | None) -> tuple[int, ...]:
+        """Say what one of the utterances of `unclear` means; it is understood from then on.
+
+        Args:
+            number: Its id.
+            intent: The intent's name; None where the utterance is to be dropped.
+
+        Returns:
+            The ids of what was observed, which `forget` takes.
+        """
+        verdict = {"drop": True} if intent is None else {"intent": _sendable(intent)}
+        return tuple(self._call(self._stub.Review, pb.ReviewRequest(id=number, **verdict)).example_ids)
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances.

@@ -26,12 +26,14 @@ from fedstill_client.agent_types import (
     Scope,
     Stop,
     Suggestion,
+    UnclearUtterances,
 )
 from fedstill_client.service import messages
 from fedstill_client.service.wire import decode_array, encode_array
 
 _LOG = logging.getLogger(__name__)
 DEFAULT_SUGGESTIONS = 3
+DEFAULT_UNCLEAR = 20
 _STOPPED = "the service is stopping"
 _CALL_ENDED = "the call that asked for it has ended"
 
@@ -49,7 +51,11 @@ class ServedAgent(Protocol):
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
 
-    def predict_text(self, text: str, k: int, *, scope: Scope) -> Understanding: ...
+    def predict_text(self, text: str, k: int, *, scope: Scope, keep_unsure: bool) -> Understanding: ...
+
+    def unclear(self, limit: int) -> UnclearUtterances: ...
+
+    def review(self, number: int, *, intent: str | None) -> tuple[int, ...]: ...
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
 
@@ -79,7 +85,9 @@ class AgentHandlers:
             if request.HasField("text"):
                 k = request.k or DEFAULT_SUGGESTIONS
                 with self._watch():
-                    understanding = self._agent.predict_text(request.text, k, scope=scope)
+                    understanding = self._agent.predict_text(
+                        request.text, k, scope=scope, keep_unsure=request.keep_unsure
+                    )
                 return messages.encode_understanding(understanding)
             x = decode_array(request.x, "x")
             with self._watch():
@@ -97,6 +105,23 @@ class AgentHandlers:
             labels = np.array(named, np.str_) if named else decode_array(request.labels, "labels")
             ids = self._agent.observe(x, labels)
             return pb.ObserveResponse(example_ids=ids, notice=self._agent.doubt(x))
+        except Exception as error:
+            refuse(context, error)
+
+    def Unclear(self, request: pb.UnclearRequest, context: grpc.ServicerContext) -> pb.UnclearResponse:
+        try:
+            return messages.encode_unclear(self._agent.unclear(request.limit or DEFAULT_UNCLEAR))
+        except Exception as error:
+            refuse(context, error)
+
+    def Review(self, request: pb.ReviewRequest, context: grpc.ServicerContext) -> pb.ReviewResponse:
+        try:
+            verdict = request.WhichOneof("verdict")
+            if verdict is None or (verdict == "drop" and not request.drop):
+                raise WireError("verdict", "is neither an intent nor to drop it")
+            intent = request.intent if verdict == "intent" else None
+            ids = self._agent.review(request.id, intent=intent)
+            return pb.ReviewResponse(example_ids=ids, left=self._agent.unclear(1).in_all)
         except Exception as error:
             refuse(context, error)
 

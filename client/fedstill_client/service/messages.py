@@ -17,6 +17,8 @@ from fedstill_client.agent_types import (
     Scope,
     Score,
     Suggestion,
+    UnclearUtterance,
+    UnclearUtterances,
     check_scope,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
@@ -126,6 +128,32 @@ def decode_understanding(message: pb.PredictResponse) -> Understanding:
         raise WireError("intents", "the agent named none")
     scored = tuple(ScoredIntent(intent.name, intent.confidence) for intent in message.intents)
     return Understanding(scored, message.sure)
+
+
+def encode_unclear(unclear: UnclearUtterances) -> pb.UnclearResponse:
+    utterances = [
+        pb.UnclearUtterance(
+            id=one.id,
+            text=one.text,
+            heard_at=one.heard_at,
+            intents=[pb.ScoredIntent(**vars(intent)) for intent in one.intents],
+        )
+        for one in unclear.utterances
+    ]
+    return pb.UnclearResponse(utterances=utterances, in_all=unclear.in_all, intents=unclear.names)
+
+
+def decode_unclear(message: pb.UnclearResponse) -> UnclearUtterances:
+    utterances = (
+        UnclearUtterance(
+            one.id,
+            one.text,
+            one.heard_at,
+            tuple(ScoredIntent(each.name, each.confidence) for each in one.intents),
+        )
+        for one in message.utterances
+    )
+    return UnclearUtterances(tuple(utterances), message.in_all, tuple(message.intents))
 
 
 def encode_suggestions(suggestions: list[Suggestion]) -> pb.SuggestResponse:

@@ -10,6 +10,7 @@ from fedstill_client.store.examples import (
 from fedstill_client.store.ledger import Ledger, Release, ReleaseTotals
 from fedstill_client.store.private_store import PrivateStore
 from fedstill_client.store.texts import StoredText
+from fedstill_client.store.unclear import StoredUtterance
 from fedstill_client.store.weights import StoredStudents
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "StoredExamples",
     "StoredStudents",
     "StoredText",
+    "StoredUtterance",
     "check_example",
     "is_held_out",
 ]

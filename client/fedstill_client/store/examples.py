@@ -21,6 +21,8 @@ PARTS = ("training", "held-out", "all")
 _ONE_IN = 5
 _ELEMENT_TYPES = ("float32", "uint8", "int64")
 _DAY_S = 86_400.0
+UNCLEAR = "unclear"
+"""The kind of what nobody has labelled yet (see unclear.py)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +216,11 @@ def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples
 
 
 def count_examples(database: Database) -> ExampleCounts:
-    """Count all examples, texts included."""
+    """Count all examples, texts included, but for what nobody has labelled; their bytes are those of all."""
     row = database.rows(
-        "SELECT COALESCE(SUM(1 - held_out), 0), COALESCE(SUM(held_out), 0), "
-        "COALESCE(SUM(LENGTH(x) + LENGTH(labels)), 0), MIN(observed_at) FROM examples"
+        "SELECT COALESCE(SUM(kind != ?1 AND NOT held_out), 0), COALESCE(SUM(kind != ?1 AND held_out), 0), "
+        "COALESCE(SUM(LENGTH(x) + LENGTH(labels)), 0), MIN(observed_at) FROM examples",
+        (UNCLEAR,),
     )[0]
     return ExampleCounts(*row)
 

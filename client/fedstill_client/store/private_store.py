@@ -43,6 +43,7 @@ from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
 from fedstill_client.store.sums import SumTable
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
+from fedstill_client.store.unclear import StoredUtterance, add_unclear, drop_unclear, read_unclear
 from fedstill_client.store.weights import StoredStudents, keep_students, put_student
 
 _RETENTION = "retention"
@@ -193,6 +194,28 @@ class PrivateStore:
     def text_count(self) -> int:
         """How many texts are kept."""
         return count_texts(self._database)
+
+    def keep_unclear(self, text: str, *, heard_at: float | None = None) -> int:
+        """Keep an utterance that was not understood, for its owner to label; gives its id."""
+        with self._database.transaction():
+            return add_unclear(self._database, text, heard_at=time.time() if heard_at is None else heard_at)
+
+    def unclear(self) -> list[StoredUtterance]:
+        """The utterances that were not understood, the newest first."""
+        return read_unclear(self._database)
+
+    def label_unclear(self, number: int, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> int:
+        """Keep the example that one of them has become in its place; gives the example's id."""
+        with self._database.transaction():
+            drop_unclear(self._database, number)
+            return add_example(
+                self._database, x, labels, kind="example", observed_at=time.time(), held_out=None
+            )
+
+    def drop_unclear(self, number: int | None = None) -> int:
+        """Delete one of them, or all; gives how many there were. What was learned stays."""
+        with self._database.transaction():
+            return drop_unclear(self._database, number)
 
     def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
         """The examples to train on ("training"), to score on ("held-out"), or "all"."""

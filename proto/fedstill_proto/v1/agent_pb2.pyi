@@ -38,16 +38,18 @@ class AgentArray(_message.Message):
     def __init__(self, element_type: _Optional[_Union[ElementType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("x", "text", "k", "scope")
+    __slots__ = ("x", "text", "k", "scope", "keep_unsure")
     X_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_UNSURE_FIELD_NUMBER: _ClassVar[int]
     x: AgentArray
     text: str
     k: int
     scope: AnswerScope
-    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., scope: _Optional[_Union[AnswerScope, str]] = ...) -> None: ...
+    keep_unsure: bool
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., scope: _Optional[_Union[AnswerScope, str]] = ..., keep_unsure: _Optional[bool] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("probabilities", "intents", "sure", "notice")
@@ -300,3 +302,49 @@ class ObserveTextResponse(_message.Message):
     TEXT_ID_FIELD_NUMBER: _ClassVar[int]
     text_id: int
     def __init__(self, text_id: _Optional[int] = ...) -> None: ...
+
+class UnclearRequest(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class UnclearResponse(_message.Message):
+    __slots__ = ("utterances", "in_all", "intents")
+    UTTERANCES_FIELD_NUMBER: _ClassVar[int]
+    IN_ALL_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
+    utterances: _containers.RepeatedCompositeFieldContainer[UnclearUtterance]
+    in_all: int
+    intents: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, utterances: _Optional[_Iterable[_Union[UnclearUtterance, _Mapping]]] = ..., in_all: _Optional[int] = ..., intents: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UnclearUtterance(_message.Message):
+    __slots__ = ("id", "text", "heard_at", "intents")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    HEARD_AT_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    text: str
+    heard_at: float
+    intents: _containers.RepeatedCompositeFieldContainer[ScoredIntent]
+    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., heard_at: _Optional[float] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ...) -> None: ...
+
+class ReviewRequest(_message.Message):
+    __slots__ = ("id", "intent", "drop")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INTENT_FIELD_NUMBER: _ClassVar[int]
+    DROP_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    intent: str
+    drop: bool
+    def __init__(self, id: _Optional[int] = ..., intent: _Optional[str] = ..., drop: _Optional[bool] = ...) -> None: ...
+
+class ReviewResponse(_message.Message):
+    __slots__ = ("example_ids", "left")
+    EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    example_ids: _containers.RepeatedScalarFieldContainer[int]
+    left: int
+    def __init__(self, example_ids: _Optional[_Iterable[int]] = ..., left: _Optional[int] = ...) -> None: ...

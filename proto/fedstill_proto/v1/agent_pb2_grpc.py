@@ -44,6 +44,16 @@ class AgentStub:
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.FromString,
                 _registered_method=True)
+        self.Unclear = channel.unary_unary(
+                '/fedstill.v1.Agent/Unclear',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.UnclearRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.UnclearResponse.FromString,
+                _registered_method=True)
+        self.Review = channel.unary_unary(
+                '/fedstill.v1.Agent/Review',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ReviewRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ReviewResponse.FromString,
+                _registered_method=True)
         self.Suggest = channel.unary_unary(
                 '/fedstill.v1.Agent/Suggest',
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.SuggestRequest.SerializeToString,
@@ -83,6 +93,20 @@ class AgentServicer:
 
     def Observe(self, request, context):
         """Keep private examples; what is answered has survived a loss of power.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unclear(self, request, context):
+        """The utterances that were not understood and kept, for their owner to say what they mean.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Review(self, request, context):
+        """Say what one of them means, or drop it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +159,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Observe,
                     request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.FromString,
                     response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.SerializeToString,
+            ),
+            'Unclear': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unclear,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.UnclearRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.UnclearResponse.SerializeToString,
+            ),
+            'Review': grpc.unary_unary_rpc_method_handler(
+                    servicer.Review,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ReviewRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ReviewResponse.SerializeToString,
             ),
             'Suggest': grpc.unary_unary_rpc_method_handler(
                     servicer.Suggest,
@@ -216,6 +250,60 @@ class Agent:
             '/fedstill.v1.Agent/Observe',
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.SerializeToString,
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unclear(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Unclear',
+            fedstill__proto_dot_v1_dot_agent__pb2.UnclearRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.UnclearResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Review(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Review',
+            fedstill__proto_dot_v1_dot_agent__pb2.ReviewRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.ReviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""The assistant in Home Assistant, by the Wyoming protocol."""

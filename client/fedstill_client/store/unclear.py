@@ -1,0 +1,75 @@
+"""Utterances that were not understood: kept for their owner to say what they mean.
+
+They lie among the device's examples, of kind "unclear" and without a label: so they age, are pruned and are
+forgotten as all examples are, and nothing learns from them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from fedstill_client.model.student_store import DeviceStoreError
+from fedstill_client.store.database import Database
+from fedstill_client.store.examples import UNCLEAR, next_id, note_last_id
+
+MOST_KEPT = 500
+"""Utterances; of more, the oldest go."""
+_CODE = "utf-8"
+
+
+@dataclass(frozen=True)
+class StoredUtterance:
+    """An utterance that was not understood, and when it was heard last, in seconds since 1970."""
+
+    id: int
+    text: str
+    heard_at: float
+
+
+def add_unclear(database: Database, text: str, *, heard_at: float) -> int:
+    """Keep an utterance, within a transaction; gives its id. One that is there already is there once."""
+    content = text.encode(_CODE)
+    _delete(database, "x = ?", (content,))
+    number = next_id(database)
+    database.execute(
+        "INSERT INTO examples (id, kind, held_out, observed_at, element_type, shape, x, label_shape, labels) "
+        "VALUES (?, ?, 0, ?, ?, ?, ?, '[0]', X'')",
+        (number, UNCLEAR, heard_at, _CODE, json.dumps([len(content)]), content),
+    )
+    _delete(
+        database,
+        "id NOT IN (SELECT id FROM examples WHERE kind = ? ORDER BY id DESC LIMIT ?)",
+        (UNCLEAR, MOST_KEPT),
+    )
+    return number
+
+
+def read_unclear(database: Database) -> list[StoredUtterance]:
+    """All of them, the newest first; raises DeviceStoreError."""
+    rows = database.rows(
+        "SELECT id, x, observed_at FROM examples WHERE kind = ? ORDER BY id DESC", (UNCLEAR,)
+    )
+    try:
+        return [StoredUtterance(int(row[0]), bytes(row[1]).decode(_CODE), float(row[2])) for row in rows]
+    except (TypeError, UnicodeDecodeError):
+        raise DeviceStoreError(
+            f"{database.file}: an utterance that was kept for review is damaged; run: fedstill-agent review "
+            "--drop-all"
+        ) from None
+
+
+def drop_unclear(database: Database, number: int | None = None) -> int:
+    """Delete one of them, or all, within a transaction; gives how many there were."""
+    condition, values = ("TRUE", ()) if number is None else ("id = ?", (number,))
+    return _delete(database, condition, values)
+
+
+def _delete(database: Database, condition: str, values: tuple[object, ...]) -> int:
+    last = next_id(database) - 1
+    found = database.execute(
+        f"DELETE FROM examples WHERE kind = ? AND {condition}", (UNCLEAR, *values)
+    ).rowcount
+    if found:
+        note_last_id(database, last)
+    return int(found)
