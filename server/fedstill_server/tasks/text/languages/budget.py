@@ -27,7 +27,7 @@ _TOLD_WORDS = 1.5  # softmax over all words with soft labels takes so much longe
 _SMALL_TEXT = 200_000  # words, below which one network teaches as well as two
 _FEWEST_EPOCHS = 2
 _SPARE = 0.85  # of the minutes, for what is not training
-_TRIED_WORDS, _TRIED_TEXTS, _TRIED_LENGTH = 4_000, 48, 31
+_TRIED_WORDS, _TRIED_TEXTS, _TRIED_LENGTH = 4_000, 16, 31
 
 
 @dataclass(frozen=True, kw_only=True)
