@@ -183,19 +183,26 @@ class Lexicon:
             history_class = 1 + level * (len(FREED_STEPS) + 1) + steps
         return history_class, chances
 
-    def mixed(self, student: npt.NDArray[np.floating[Any]], context: Sequence[int]) -> Chances:
-        """The student's prediction [V] after a context, mixed with the counts: [V + D] of sum 1.
+    def of_all_words(self, student: npt.NDArray[np.floating[Any]]) -> Chances:
+        """The student's prediction [V] as one of all words [V + D].
 
-        What the student gives to entries that are no words by themselves (letters, ends of words) is what it
-        gives to words that it lacks: the dictionary's, in proportion to how frequent they are.
+        What it gives to entries that are no words by themselves (letters, ends of words) is what it gives to
+        words that it lacks: the dictionary's, in proportion to how frequent they are.
         """
+        chances = np.empty(self.words)
+        np.multiply(student, self._alone, out=chances[: self.listed])
+        np.multiply(self._rare, float(student[self._parts].sum()), out=chances[self.listed :])
+        return chances
+
+    def mixed(self, student: npt.NDArray[np.floating[Any]], context: Sequence[int]) -> Chances:
+        """The student's prediction [V] after a context, mixed with the counts: [V + D] of sum 1."""
         history_class, chances = self.counted(context)
         weight = float(self.mix[history_class])
-        chances *= 1 - weight
-        chances[: self.listed] += weight * student * self._alone
-        chances[self.listed :] += weight * float(student[self._parts].sum()) * self._rare
-        total = chances.sum()
-        return chances / total if total > 0 else chances
+        if weight > 0:
+            chances *= 1 - weight
+            chances += weight * self.of_all_words(student)
+            chances /= chances.sum()
+        return chances
 
     def to_bytes(self) -> bytes:
         """lexicon.safetensors"""

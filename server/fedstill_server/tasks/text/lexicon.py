@@ -309,15 +309,16 @@ def _fitted(
 def _evidence(
     lexicon: Lexicon, numbers: WordNumbers, text: str, student: Student
 ) -> Iterator[tuple[int, float, float]]:
-    """At each word of the list: the class of its history, and what student and counts said of it."""
+    """At each word that is known: the class of its history, and what student and counts said of it."""
     tokens = split(text)
     pieces = [numbers.word_list.numbers_of(token) for token in tokens]
     said = student([number for piece in pieces for number in piece])
     place, context = 0, [START, START]
     for token, piece in zip(tokens, pieces, strict=True):
         number = numbers.of(token)
-        if len(piece) == 1 and number != UNKNOWN and lexicon.stands_alone(number):
+        if number != UNKNOWN and lexicon.stands_alone(number):
             history_class, chances = lexicon.counted(context)
-            yield history_class, float(said[place][number]), float(chances[number])
+            predicted = lexicon.of_all_words(said[place])
+            yield history_class, float(predicted[number]), float(chances[number])
         place += len(piece)
         context = [context[-1], number]
