@@ -160,8 +160,8 @@ def test_weights_come_of_what_is_held_out(home: AgentHome) -> None:
         keyboard = AgentKeyboard(WORD_LIST)
         student = Counting()
         suggester = keyboard.refresh(store, student)  # type: ignore[arg-type]
-        # 60 words of which the student knows none, and a prior of 0.03 that counts like 30.
-        assert suggester.weights[3] == pytest.approx((60 + 0.9) / 90)
+        # 60 words of which the student knows none, and a prior of 0.29 that counts like 60.
+        assert suggester.weights[9] == pytest.approx((60 + 0.29 * 60) / 120)
         runs = student.runs
         store.observe_text("the fox", held_out=True)
         assert keyboard.refresh(store, student).ngrams.texts == 61  # type: ignore[arg-type]

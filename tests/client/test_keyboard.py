@@ -19,7 +19,7 @@ from fedstill_client.keyboard.cache_lm import (
     key_of,
 )
 from fedstill_client.keyboard.correction.channel import Channel
-from fedstill_client.keyboard.interpolation import PRIOR_WEIGHT, PRIOR_WORDS, Evidence, default_weights
+from fedstill_client.keyboard.interpolation import PRIOR_WORDS, Evidence, default_weights
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.unigram_adaptation import UnigramAdaptation, rescaled
 from fedstill_client.keyboard.user_ngrams import UserNgrams
@@ -69,8 +69,8 @@ class TestUserNgrams:
         after_both = 2 * after_blorp / 4
         after_both[[king, queen]] += 1 / 4
         for context, seen, chances in (
-            ("the blorp", 3, after_both),
-            ("king blorp", 2, after_blorp),
+            ("the blorp", 7, after_both),
+            ("king blorp", 3, after_blorp),
             ("unheard", 1, once),
         ):
             found = own.next_words(own.numbers(context))
@@ -265,7 +265,7 @@ class TestAdaptation:
 
 class TestWeights:
     def test_they_start_as_the_prior(self) -> None:
-        assert default_weights().tolist() == [0.0, PRIOR_WEIGHT, PRIOR_WEIGHT, PRIOR_WEIGHT]
+        assert default_weights()[0] == 0  # nothing was typed
         np.testing.assert_array_equal(Evidence().weights(), default_weights())
 
     def test_they_go_to_the_source_that_is_right(self) -> None:
@@ -277,21 +277,21 @@ class TestWeights:
 
         assert weights[2] > 0.9
         assert weights[3] < 0.01
-        assert weights[1] == PRIOR_WEIGHT
+        assert weights[1] == default_weights()[1]
 
     def test_by_hand(self) -> None:
         evidence = Evidence()
         evidence.add(1, student=1.0, ngrams=0.0)  # the student alone knew it
         evidence.add(1, student=0.0, ngrams=0.0)  # nobody did: it says nothing
-        assert evidence.weights()[1] == pytest.approx(PRIOR_WORDS * PRIOR_WEIGHT / (PRIOR_WORDS + 1))
+        assert evidence.weights()[1] == pytest.approx(PRIOR_WORDS * default_weights()[1] / (PRIOR_WORDS + 1))
 
     def test_texts_that_a_device_set_aside_choose_them(self) -> None:
         found = suggester("queen queen queen queen king")
 
-        weights, other = found.fit(["queen queen queen"] * 30), found.fit(["king theatre the their"] * 30)
+        weights, other = found.fit(["queen queen queen"] * 90), found.fit(["king theatre the their"] * 90)
 
-        assert weights[3] > 0.5
-        assert other[1] < PRIOR_WEIGHT
+        assert weights[7] > 0.5
+        assert other[1] < default_weights()[1]
 
 
 class TestSuggestions:

@@ -103,7 +103,11 @@ def test_what_is_suggested_is_what_is_measured() -> None:
     for word in ("apple", "apply", "zebra", "butter"):
         tally = measure(suggester, [word])
         typed = next(
-            (n for n in range(len(word)) if word in [s.word for s in suggester.suggest("", word[:n])]),
+            (
+                n
+                for n in range(len(word))
+                if word in [s.word.lower() for s in suggester.suggest("", word[:n])]
+            ),
             len(word),
         )
         assert tally.keystrokes == typed + 1

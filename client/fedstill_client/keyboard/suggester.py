@@ -256,7 +256,7 @@ class Suggester:
             tokens = split(text)
             for place, (token, prediction) in enumerate(self.along(tokens)):
                 number = self.ngrams.number(token)
-                if UNKNOWN < number < self.ngrams.listed:  # neither student nor lexicon predicts others
+                if number != UNKNOWN:
                     seen, ngrams = self._ngrams_after(tokens[:place])
                     student = self._adapted(tokens[:place], prediction)
                     evidence.add(seen, student=float(student[number]), ngrams=float(ngrams[number]))

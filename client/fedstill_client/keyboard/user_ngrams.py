@@ -27,6 +27,8 @@ from fedstill_client.keyboard.casing import OwnCasing
 
 _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії")
 ORDERS = 3  # unigrams, bigrams, trigrams
+_OFTEN = 4  # classes of how often a history was typed: once, 2 to 3, 4 to 7 times, and more often
+HISTORY_CLASSES = 2 + (ORDERS - 1) * _OFTEN
 
 
 class UserNgrams:
@@ -95,22 +97,25 @@ class UserNgrams:
         """Predict the next word from the device's own text.
 
         Returns:
-            How much of the context was seen there (0: nothing was typed, 1: words anywhere, 2: the last word,
-            3: the last two), and probabilities [listed + new words] that sum to 1, or to 0 where
-            nothing was typed.
+            The class of the longest history that was typed (0: nothing was, 1: words anywhere, 2 to 5: the
+            last word, once to often, 6 to 9: the last two), and probabilities [listed + new words] that sum
+            to 1, or to 0 where nothing was typed.
         """
         last = [START, START, *context]
         probabilities = np.zeros(self.listed + len(self.new_words))
+        history_class = 0
         for length in range(ORDERS):
             following = self._counts.get(tuple(last[len(last) - length :]))
             if following is None:
-                return length, probabilities
+                break
             words = np.fromiter(following, np.int64, len(following))
             counts = np.fromiter(following.values(), np.float64, len(following))
-            different = len(words) if length else 0
-            probabilities *= different / (counts.sum() + different)
-            probabilities[words] += counts / (counts.sum() + different)
-        return ORDERS, probabilities
+            total, different = int(counts.sum()), len(words) if length else 0
+            probabilities *= different / (total + different)
+            probabilities[words] += counts / (total + different)
+            often = min(total.bit_length(), _OFTEN)
+            history_class = 1 + (often + (length - 1) * _OFTEN if length else 0)
+        return history_class, probabilities
 
     def _learn(self, token: str) -> int:
         """The number of a token, which becomes a new word where it is one."""

@@ -54,7 +54,7 @@ CASING = "casing_"
 
 _LANGUAGES_LIMIT, _TEXT_LIMIT = 64, 4000
 _WORDS_AT_ONCE = 2000
-_STUDENT_WEIGHT = 0.6
+_STUDENT_WEIGHT = 0.5
 _LEAST_REST = 0.01  # of the mass that a history leaves to shorter ones
 
 Numbers = npt.NDArray[np.int64]
