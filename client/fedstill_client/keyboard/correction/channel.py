@@ -9,8 +9,9 @@ for one another; of these there are the letters that stand for one that the keyb
     p(another letter) = NEAR exp(-(d^2 - 1) / SPREAD)     d: how far the keys are apart, in widths of a key
                         but SOUND at least for letters that sound alike, and FAR at least for any
 
-A cost is -ln p, in nats. An accent, an apostrophe or a hyphen that is left out is no error: it costs little
-and is not counted among the edits.
+A word that is not at its end yet, and has an error already, is the less likely one (`unfinished`): it will be
+found when more of it is typed. A cost is -ln p, in nats. An accent, apostrophe or hyphen that is left out
+is no error: it costs little and is not counted among the edits.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ class Channel:
     accent_wrong: float = 0.05
     apostrophe_left_out: float = 0.6
     apostrophe_put_in: float = 0.05
-    near: float = 1 / 50
+    near: float = 1 / 40
     spread: float = 0.8
-    sound: float = 1 / 100
+    sound: float = 1 / 200
     far: float = 1 / 1000
-    transposed: float = 1 / 60
-    missing: float = 1 / 150
-    missing_double: float = 1 / 60
-    extra: float = 1 / 200
-    extra_double: float = 1 / 80
+    transposed: float = 1 / 40
+    missing: float = 1 / 80
+    missing_double: float = 1 / 50
+    extra: float = 1 / 400
+    extra_double: float = 1 / 100
     first: float = 0.3
+    unfinished: float = 0.4
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -57,35 +59,35 @@ class Channel:
             return 0.0
         bare, meant_bare = base(typed), base(meant)
         if bare == meant_bare:
-            return cost(self.accent_left_out if bare == typed else self.accent_wrong)
+            return cost_of(self.accent_left_out if bare == typed else self.accent_wrong)
         distance = key_distance(layout, typed, meant)
         chance = self.near * math.exp(-max(0.0, distance**2 - 1) / self.spread)
         if sound_alike(bare, meant_bare):
             chance = max(chance, self.sound)
-        return EDIT + cost(max(chance, self.far))
+        return EDIT + cost_of(max(chance, self.far))
 
     def left_out(self, meant: str, *, is_double: bool) -> float:
         """The cost of a letter that is missing; `is_double` where the one before it is the same."""
         if meant in APOSTROPHES:
-            return cost(self.apostrophe_left_out)
+            return cost_of(self.apostrophe_left_out)
         if is_accent(meant):
-            return cost(self.accent_left_out)
-        return EDIT + cost(self.missing_double if is_double else self.missing)
+            return cost_of(self.accent_left_out)
+        return EDIT + cost_of(self.missing_double if is_double else self.missing)
 
     def put_in(self, typed: str, *, is_double: bool) -> float:
         """The cost of a letter too many."""
         if typed in APOSTROPHES:
-            return cost(self.apostrophe_put_in)
+            return cost_of(self.apostrophe_put_in)
         if is_accent(typed):
-            return cost(self.accent_wrong)
-        return EDIT + cost(self.extra_double if is_double else self.extra)
+            return cost_of(self.accent_wrong)
+        return EDIT + cost_of(self.extra_double if is_double else self.extra)
 
     @property
     def exchange(self) -> float:
         """The cost of two letters in the wrong order."""
-        return EDIT + cost(self.transposed)
+        return EDIT + cost_of(self.transposed)
 
 
-def cost(probability: float) -> float:
+def cost_of(probability: float) -> float:
     """-ln p [nats]."""
     return -math.log(probability)

@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 
-from fedstill_client.keyboard.correction.channel import EDIT, Channel
+from fedstill_client.keyboard.correction.channel import EDIT, Channel, cost_of
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout
 from fedstill_client.keyboard.correction.letters import expansions, is_letter
-from fedstill_client.keyboard.correction.prefix_tree import Level, PrefixTree, ranges
+from fedstill_client.keyboard.correction.prefix_tree import PrefixTree, ranges
 
 MAX_LETTERS = 24  # of what is corrected
 MIN_LETTERS, TWO_EDITS_FROM = 3, 5  # letters, for one error and for two
-BEAM = 300  # beginnings of one length that are followed
+BEAM = 200  # beginnings of one length that are followed
 MOST_NATS = 11.5  # of all errors together: what is rarer than e^-11.5 = 1/100,000 is not looked for
 _LAST = "\U0010ffff"
 _DECIMALS = 3  # of a cost, that sums in another order are equal
@@ -76,7 +76,9 @@ class Corrector:
         others = {sign for sign in set().union(*words) if not is_letter(sign)}
         kept = [place for place, word in enumerate(words) if others.isdisjoint(word)]
         self._places = np.array(kept, np.int64)
+        self._lengths = np.array([len(words[place]) for place in kept], np.int16)
         self._tree = PrefixTree([words[place] for place in kept])
+        self._unfinished = np.float32(cost_of(self._channel.unfinished))
         alphabet = self._tree.alphabet
         self._skip = np.array([self._channel.left_out(m, is_double=False) for m in alphabet], np.float32)
         self._skip_double = np.array(
@@ -110,11 +112,11 @@ class Corrector:
         replace = np.stack([self._column(letter, layout) for letter in typed], axis=1)  # [alphabet, letters]
         two_for_one = self._two_for_one(typed)
         extra = self._put_in(typed)  # [letters + 1], summed up
-        first = np.float32(-np.log(self._channel.first))
+        first = np.float32(cost_of(self._channel.first))
         rows = extra[None, :] + np.where(np.arange(letters + 1) > 0, first, np.float32(0))
         parents, parent_letters = rows, np.zeros(1, np.int16)  # of the rows; there is none above the first
         beginnings = np.zeros(1, np.int64)
-        ends: list[tuple[Level, IntArray, Costs]] = []
+        ends: list[tuple[int, IntArray, Costs]] = []
         for depth, level in enumerate(self._tree.levels):
             if depth == 0:
                 children = np.arange(len(level.start))
@@ -142,7 +144,7 @@ class Corrector:
             new += extra
             whole = np.flatnonzero(new[:, -1] < limit)
             if len(whole):
-                ends.append((level, children[whole], new[whole, -1]))
+                ends.append((depth + 1, children[whole], new[whole, -1]))
             least = new[:, :-1].min(axis=1)
             on = np.flatnonzero((least < limit) & (level.children[children] > 0))
             if len(on) > BEAM:
@@ -153,13 +155,18 @@ class Corrector:
         if ends:
             self._collect(ends, costs)
 
-    def _collect(self, ends: Sequence[tuple[Level, IntArray, Costs]], costs: Costs) -> None:
-        start = np.concatenate([level.start[at] for level, at, _ in ends]).astype(np.int64)
-        stop = np.concatenate([level.stop[at] for level, at, _ in ends]).astype(np.int64)
+    def _collect(self, ends: Sequence[tuple[int, IntArray, Costs]], costs: Costs) -> None:
+        levels = self._tree.levels
+        start = np.concatenate([levels[depth - 1].start[at] for depth, at, _ in ends]).astype(np.int64)
+        stop = np.concatenate([levels[depth - 1].stop[at] for depth, at, _ in ends]).astype(np.int64)
         cost = np.concatenate([least for _, _, least in ends])
+        depth = np.concatenate([np.full(len(at), depth) for depth, at, _ in ends])
+        words = ranges(start, stop - start)
+        cost, depth = np.repeat(cost, stop - start), np.repeat(depth, stop - start)
+        # An error is the more likely one, the less is left to type: only a whole word gets no other chance.
+        cost += np.where((cost >= EDIT) & (self._lengths[words] > depth), self._unfinished, np.float32(0))
         order = np.argsort(-cost, kind="stable")  # the cheapest last: where two meet, the last one stays
-        counts = (stop - start)[order]
-        costs[self._places[ranges(start[order], counts)]] = np.repeat(cost[order], counts)
+        costs[self._places[words[order]]] = cost[order]
 
     def _column(self, letter: str, layout: KeyboardLayout) -> Costs:
         """The cost of a letter typed for each of the alphabet [alphabet]."""
@@ -183,7 +190,7 @@ class Corrector:
         """The cost of two letters typed for one of the alphabet [alphabet, letters - 1]; None if none is."""
         pairs = [typed[place : place + 2] for place in range(len(typed) - 1)]
         costs = np.full((len(self._tree.alphabet), len(pairs)), _INFINITE)
-        cost = np.float32(-np.log(self._channel.accent_left_out))
+        cost = np.float32(cost_of(self._channel.accent_left_out))
         for code, letter in enumerate(self._tree.alphabet):
             for pair in expansions(letter):
                 for place, typed_pair in enumerate(pairs):
