@@ -36,6 +36,7 @@ TASK = TextTask(
     places=4,
     public_rows=10,
     words=300,
+    dictionary=500,
     teacher_width=8,
     teacher_state_width=8,
     teacher_epochs=1,

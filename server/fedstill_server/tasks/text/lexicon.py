@@ -57,7 +57,8 @@ ATTRIBUTION = (
 DICTIONARY_WORDS = 30_000
 _LETTER_FREQUENCY = 1e-3  # from which on a single letter is a word: "a", "I", "y", "à"
 _LEAST_FREQUENCY = 1e-9
-_GENERAL_WORDS = 150_000  # of a language, the most frequent ones
+_GENERAL_WORDS = 100_000  # of a language, the most frequent ones
+_BEHIND_LATIN = "\u0250"
 # Public texts held out are more like those learned than what others write (sentences that differ in a name):
 # they overrate the student, and move the weights but a little.
 _MIX_PRIOR, _MIX_PRIOR_WORDS, _ITERATIONS = 0.5, 20_000.0, 50
@@ -178,8 +179,14 @@ def _frequencies_of(language: str) -> Mapping[str, float]:
     return {
         word: frequency
         for word, frequency in most
-        if len(word) <= WORD_LIMIT and _has_letters_only(word) and split(word) == [word]
+        if len(word) <= WORD_LIMIT
+        and (_is_latin(word) or (_has_letters_only(word) and split(word) == [word]))
     }
+
+
+def _is_latin(word: str) -> bool:
+    """Whether a word is small Latin letters alone: then it is one, as most are."""
+    return word.isalpha() and word.islower() and max(word) < _BEHIND_LATIN
 
 
 def _dictionary(

@@ -19,6 +19,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.lexicon import DICTIONARY_LIMIT
 from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
@@ -72,10 +73,7 @@ _KEYBOARD_TEACHER = TeacherConfig(
 )
 
 _KNOWN_FREQUENCY = 1e-7  # from which on a word that a public text says once is no mistake
-_DICTIONARY, _MORE_DICTIONARY = (
-    30_000,
-    12_000,
-)  # words of the lexicon's dictionary, and of each further language
+_FURTHER_LANGUAGE = 0.4  # of a dictionary
 _MOST_REPEATS = 4  # of a small language's text in an epoch
 
 
@@ -89,6 +87,12 @@ class TextTask(Task):
     own_teacher = False
     vocabulary: str = option("vocabulary.json", "The file of the words of all rows, in the run's folder.")
     words: int = option(20_000, "Entries of the word list, for each language.", least=2, most=65_536)
+    dictionary: int = option(
+        30_000,
+        "Words of the lexicon that the list lacks, of one language; each further one adds two fifths.",
+        least=0,
+        most=100_000,
+    )
     language: str = option("", "Of texts whose file names do not say it; empty: told by their words.")
     least_words: int = option(LEAST_WORDS, "Words that a language has, unless quick.", least=0)
     minutes: float = option(5.0, "That making the students may take, about, unless quick.", above=0)
@@ -167,10 +171,11 @@ class TextTask(Task):
         teaching = self._rows(texts, words, files.public, more="; give more text")
         public = drawn_rows(teaching, self.public_rows, seed=files.seed)
         files.on_progress("counting words", 0, 1)
+        plan = self.lexicon_plan(languages)
         contents = {
             "vocabulary.json": words.to_json(),
             "public.npz": npz_of(public),
-            LEXICON_FILE: build_lexicon(texts, words, lexicon_plan(languages), on_notice=told).to_bytes(),
+            LEXICON_FILE: build_lexicon(texts, words, plan, on_notice=told).to_bytes(),
             MIXES_FILE: mixes_to_json({}),
         }
         test = None
@@ -198,9 +203,15 @@ class TextTask(Task):
             files=contents,
             test=test,
             teaching=teaching,
-            start=None if choice is None else lambda: _first_students(languages, words, choice, files),
+            start=None if choice is None else lambda: _first_students(languages, words, plan, choice, files),
             notices=tuple(notices),
         )
+
+    def lexicon_plan(self, languages: Sequence[LanguageTexts]) -> LexiconPlan:
+        """What the lexicon of these languages holds: a dictionary of each."""
+        codes = dict.fromkeys(frequency_language(one.language) for one in languages if one.language)
+        dictionary = round(self.dictionary * (1 + _FURTHER_LANGUAGE * (len(languages) - 1)))
+        return LexiconPlan(languages=tuple(codes), dictionary=min(dictionary, DICTIONARY_LIMIT))
 
     def _languages(self, public: Path, told: Callable[[str], None]) -> tuple[LanguageTexts, ...]:
         return read_public_texts(
@@ -270,14 +281,6 @@ def _note(notices: dict[str, None], notice: str) -> None:
     notices[notice] = None
 
 
-def lexicon_plan(languages: Sequence[LanguageTexts]) -> LexiconPlan:
-    """What the lexicon of these languages holds: a dictionary of each."""
-    codes = dict.fromkeys(frequency_language(one.language) for one in languages if one.language)
-    return LexiconPlan(
-        languages=tuple(codes), dictionary=_DICTIONARY + _MORE_DICTIONARY * (len(languages) - 1)
-    )
-
-
 def _known_words(language: str) -> Collection[str]:
     """The words that wordfreq has of a language, but for the rarest; none where it is not installed."""
     found = general_frequencies((frequency_language(language),)) if language else {}
@@ -289,7 +292,11 @@ def _keyboard_folder(files: FleetFiles) -> Path:
 
 
 def _first_students(
-    languages: Sequence[LanguageTexts], words: WordList, choice: KeyboardChoice, files: FleetFiles
+    languages: Sequence[LanguageTexts],
+    words: WordList,
+    lexicon_plan: LexiconPlan,
+    choice: KeyboardChoice,
+    files: FleetFiles,
 ) -> FirstStudents:
     """Students of the texts alone, or of the whole teacher, whose first network stands for it in the rounds.
 
@@ -325,7 +332,7 @@ def _first_students(
             load_parameters(network, parameters)
             assert isinstance(network, GatedRecurrentNetwork)  # what keyboards are made of
             said = functools.partial(next_words_along, network.eval())
-            lexicon = build_lexicon(texts, words, lexicon_plan(languages), student=said, held_out=held_out)
+            lexicon = build_lexicon(texts, words, lexicon_plan, student=said, held_out=held_out)
         mixes[family] = lexicon.mix
     return FirstStudents(teacher=teacher, students=students, files={MIXES_FILE: mixes_to_json(mixes)})
 
