@@ -19,6 +19,17 @@ class AnswerScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ANSWER_SCOPE_UNSPECIFIED: _ClassVar[AnswerScope]
     ANSWER_SCOPE_OWNER: _ClassVar[AnswerScope]
     ANSWER_SCOPE_EVERYONE: _ClassVar[AnswerScope]
+
+class WordsAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WORDS_ACTION_UNSPECIFIED: _ClassVar[WordsAction]
+    WORDS_ACTION_LIST: _ClassVar[WordsAction]
+    WORDS_ACTION_FORGET: _ClassVar[WordsAction]
+    WORDS_ACTION_BLOCK: _ClassVar[WordsAction]
+    WORDS_ACTION_UNBLOCK: _ClassVar[WordsAction]
+    WORDS_ACTION_BLOCKED: _ClassVar[WordsAction]
+    WORDS_ACTION_IMPORT: _ClassVar[WordsAction]
+    WORDS_ACTION_EXPORT: _ClassVar[WordsAction]
 ELEMENT_TYPE_UNSPECIFIED: ElementType
 ELEMENT_TYPE_FLOAT32: ElementType
 ELEMENT_TYPE_INT64: ElementType
@@ -26,6 +37,14 @@ ELEMENT_TYPE_UINT8: ElementType
 ANSWER_SCOPE_UNSPECIFIED: AnswerScope
 ANSWER_SCOPE_OWNER: AnswerScope
 ANSWER_SCOPE_EVERYONE: AnswerScope
+WORDS_ACTION_UNSPECIFIED: WordsAction
+WORDS_ACTION_LIST: WordsAction
+WORDS_ACTION_FORGET: WordsAction
+WORDS_ACTION_BLOCK: WordsAction
+WORDS_ACTION_UNBLOCK: WordsAction
+WORDS_ACTION_BLOCKED: WordsAction
+WORDS_ACTION_IMPORT: WordsAction
+WORDS_ACTION_EXPORT: WordsAction
 
 class AgentArray(_message.Message):
     __slots__ = ("element_type", "shape", "data")
@@ -262,16 +281,18 @@ class ForgetResponse(_message.Message):
     def __init__(self, examples: _Optional[int] = ..., students: _Optional[int] = ..., learning: _Optional[bool] = ...) -> None: ...
 
 class SuggestRequest(_message.Message):
-    __slots__ = ("context", "prefix", "k", "layout")
+    __slots__ = ("context", "prefix", "k", "layout", "private")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
     context: str
     prefix: str
     k: int
     layout: str
-    def __init__(self, context: _Optional[str] = ..., prefix: _Optional[str] = ..., k: _Optional[int] = ..., layout: _Optional[str] = ...) -> None: ...
+    private: bool
+    def __init__(self, context: _Optional[str] = ..., prefix: _Optional[str] = ..., k: _Optional[int] = ..., layout: _Optional[str] = ..., private: _Optional[bool] = ...) -> None: ...
 
 class SuggestResponse(_message.Message):
     __slots__ = ("suggestions",)
@@ -292,16 +313,56 @@ class Suggestion(_message.Message):
     def __init__(self, word: _Optional[str] = ..., chance: _Optional[float] = ..., kind: _Optional[str] = ..., own: _Optional[bool] = ...) -> None: ...
 
 class ObserveTextRequest(_message.Message):
-    __slots__ = ("text",)
+    __slots__ = ("text", "private")
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
     text: str
-    def __init__(self, text: _Optional[str] = ...) -> None: ...
+    private: bool
+    def __init__(self, text: _Optional[str] = ..., private: _Optional[bool] = ...) -> None: ...
 
 class ObserveTextResponse(_message.Message):
-    __slots__ = ("text_id",)
+    __slots__ = ("text_id", "left_out")
     TEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     text_id: int
-    def __init__(self, text_id: _Optional[int] = ...) -> None: ...
+    left_out: int
+    def __init__(self, text_id: _Optional[int] = ..., left_out: _Optional[int] = ...) -> None: ...
+
+class OwnWord(_message.Message):
+    __slots__ = ("word", "count", "last_seconds", "imported")
+    WORD_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    word: str
+    count: int
+    last_seconds: float
+    imported: bool
+    def __init__(self, word: _Optional[str] = ..., count: _Optional[int] = ..., last_seconds: _Optional[float] = ..., imported: _Optional[bool] = ...) -> None: ...
+
+class WordsRequest(_message.Message):
+    __slots__ = ("action", "words")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    action: WordsAction
+    words: _containers.RepeatedCompositeFieldContainer[OwnWord]
+    def __init__(self, action: _Optional[_Union[WordsAction, str]] = ..., words: _Optional[_Iterable[_Union[OwnWord, _Mapping]]] = ...) -> None: ...
+
+class WordsResponse(_message.Message):
+    __slots__ = ("words", "changed", "texts", "students", "left_out", "learning")
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    STUDENTS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_FIELD_NUMBER: _ClassVar[int]
+    words: _containers.RepeatedCompositeFieldContainer[OwnWord]
+    changed: int
+    texts: int
+    students: int
+    left_out: int
+    learning: bool
+    def __init__(self, words: _Optional[_Iterable[_Union[OwnWord, _Mapping]]] = ..., changed: _Optional[int] = ..., texts: _Optional[int] = ..., students: _Optional[int] = ..., left_out: _Optional[int] = ..., learning: _Optional[bool] = ...) -> None: ...
 
 class UnclearRequest(_message.Message):
     __slots__ = ("limit",)

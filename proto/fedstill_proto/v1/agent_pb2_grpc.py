@@ -64,6 +64,11 @@ class AgentStub:
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.SerializeToString,
                 response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.FromString,
                 _registered_method=True)
+        self.Words = channel.unary_unary(
+                '/fedstill.v1.Agent/Words',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.FromString,
+                _registered_method=True)
         self.Personalize = channel.unary_stream(
                 '/fedstill.v1.Agent/Personalize',
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.PersonalizeRequest.SerializeToString,
@@ -126,6 +131,13 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Words(self, request, context):
+        """The owner's own words: list, forget, block, import, export.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Personalize(self, request, context):
         """Learn from the private examples now; ends with a result. A call that is
         cancelled stops learning, which goes on where it stopped the next time.
@@ -179,6 +191,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ObserveText,
                     request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.FromString,
                     response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.SerializeToString,
+            ),
+            'Words': grpc.unary_unary_rpc_method_handler(
+                    servicer.Words,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.SerializeToString,
             ),
             'Personalize': grpc.unary_stream_rpc_method_handler(
                     servicer.Personalize,
@@ -358,6 +375,33 @@ class Agent:
             '/fedstill.v1.Agent/ObserveText',
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.SerializeToString,
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Words(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Words',
+            fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.FromString,
             options,
             channel_credentials,
             insecure,
