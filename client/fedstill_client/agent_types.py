@@ -292,5 +292,76 @@ class Suggestion:
     own: bool = False
 
 
+class KeptText(int):
+    """The id of a text that was kept, which `forget` takes; 0 where nothing of it was.
+
+    Attributes:
+        left_out: Parts of the text that look private, and are kept nowhere.
+    """
+
+    left_out: int
+
+    def __new__(cls, number: int, left_out: int = 0) -> KeptText:
+        """The id, with what was left out."""
+        kept = super().__new__(cls, number)
+        kept.left_out = left_out
+        return kept
+
+
+@dataclass(frozen=True)
+class OwnWord:
+    """A word of the owner's.
+
+    Attributes:
+        word: As it is written.
+        count: How often it was typed; of one that was imported and never typed, what its dictionary says.
+        last: When it was typed last, or imported, in seconds since 1970; 0 where that is not known.
+        imported: Whether it is in the personal dictionary.
+    """
+
+    word: str
+    count: int = 1
+    last: float = 0.0
+    imported: bool = False
+
+
+@dataclass(frozen=True)
+class WordsAnswer:
+    """What came of a call about words.
+
+    Attributes:
+        words: The words that were asked for.
+        changed: Words that were forgotten, blocked, unblocked or imported.
+        texts: Texts that forgotten words were taken out of.
+        students: Personal students that were dropped, as they may have learned the words.
+        left_out: Parts of texts, or words of an import, that look private and are kept nowhere.
+        learning: Whether a learning that had not ended was dropped.
+    """
+
+    words: tuple[OwnWord, ...] = ()
+    changed: int = 0
+    texts: int = 0
+    students: int = 0
+    left_out: int = 0
+    learning: bool = False
+
+
+WordsAction = Literal["list", "forget", "block", "unblock", "blocked", "import", "export"]
+WORDS_ACTIONS: tuple[WordsAction, ...] = (
+    "list",
+    "forget",
+    "block",
+    "unblock",
+    "blocked",
+    "import",
+    "export",
+)
+
+
+def check_words_action(action: str) -> WordsAction:
+    """The action of this name; raises UnknownName where there is none."""
+    return _known("words", action, WORDS_ACTIONS)
+
+
 OnProgress = Callable[[LearningProgress], None]
 Stop = Callable[[], str | None]  # why to stop now, or None

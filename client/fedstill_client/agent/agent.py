@@ -23,6 +23,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
+from fedstill_proto.text.private_text import learnable
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.agent_types import (
@@ -30,8 +31,10 @@ from fedstill_client.agent_types import (
     AgentError,
     AgentStatus,
     Forgotten,
+    KeptText,
     LearningResult,
     OnProgress,
+    OwnWord,
     PersonalizeOptions,
     Precision,
     Scope,
@@ -39,6 +42,8 @@ from fedstill_client.agent_types import (
     Suggestion,
     UnclearUtterance,
     UnclearUtterances,
+    WordsAction,
+    WordsAnswer,
     check_precision,
     check_scope,
 )
@@ -306,34 +311,46 @@ class Agent:
                     raise InvalidValue(f"utterances[{row}].intent", error.problem) from None
             return self.observe(x, np.array(numbers, np.int64))
 
-    def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
+    def suggest(
+        self, context: str, prefix: str = "", k: int = 3, *, layout: str = "", private: bool = False
+    ) -> list[Suggestion]:
         """Suggest what follows a text, or completes or corrects the letters of a word.
 
         Args:
-            context: The text before the word.
+            context: The text before the word; what is private in it is not looked at.
             prefix: The letters of the word so far.
             k: How many words at most.
             layout: The keyboard that it is typed on, such as "qwertz"; "" is the device's.
+            private: Whether to answer by the installed package alone, with nothing of the owner's, and to
+                keep nothing of the context in memory. (Of a field for passwords, ask nothing.)
 
         Returns:
             Up to k suggestions, the likeliest first.
 
         Raises:
-            InvalidValue: k is out of range, or the context is too long.
+            InvalidValue: k is out of range, or the prefix is no beginning of one word.
             UnknownName: There is no such layout.
             AgentError: The installed student is none of text.
         """
         with self._lock:
             self._newest()
-            return self._required_suggester().suggest(context, prefix, k, layout=layout)
+            suggester = self._required_suggester()
+            if private and self._keyboard is not None:
+                suggester = self._keyboard.in_public(self._package_student())
+            return suggester.suggest(learnable(context).text, prefix, k, layout=layout)
 
-    def observe_text(self, text: str) -> int:
+    def observe_text(self, text: str, *, learn: bool = True) -> KeptText:
         """Keep a private text that was typed. It is on the disk when this returns.
 
-        Its words are suggested from then on, and the student learns from it.
+        Its words are suggested from then on, and the student learns from it. What must not be learned (see
+        fedstill_proto.text.private_text), and words that are blocked, are kept nowhere.
+
+        Args:
+            text: The text.
+            learn: False for a text that is nobody's business: nothing of it is kept.
 
         Returns:
-            Its id, which `forget` takes.
+            Its id, which `forget` takes, with how many parts of it were left out; 0 where nothing was kept.
 
         Raises:
             InvalidValue: The text holds no word.
@@ -342,11 +359,46 @@ class Agent:
         with self._lock:
             self._newest()
             self._required_suggester()
-            if not any(map(is_word, split(text))):
+            kept = learnable(text.encode("utf-8", "ignore").decode())
+            if not any(map(is_word, split(kept.text))) and not kept.parts:
                 raise InvalidValue("text", "holds no word")
-            number = self._store.observe_text(text.encode("utf-8", "ignore").decode())
+            if not learn:
+                return KeptText(0)
+            if not any(map(is_word, split(kept.text))):
+                return KeptText(0, len(kept.parts))
+            number = self._store.observe_text(kept.text)
             self._count_kept(1)
-            return number
+            return KeptText(number, len(kept.parts))
+
+    def words(self, action: WordsAction = "list", words: Sequence[OwnWord | str] = ()) -> WordsAnswer:
+        """List, forget, block, import or export the owner's own words.
+
+        Args:
+            action: "list" what was learned; "forget" words: they are taken out of all texts and of the
+                personal dictionary, and personal students that may have learned them are dropped; "block"
+                words: they are neither suggested nor learned, be they public or own; "unblock" them; list
+                    those that are
+                "blocked"; "import" words of a personal dictionary; "export" all own words.
+            words: The words to forget, block, unblock or import.
+
+        Raises:
+            InvalidValue: One of the words is none, or they are too many; then nothing is changed.
+            AgentBusy: The agent is learning, perhaps from what is to be forgotten.
+            AgentError: The installed student is none of text.
+        """
+        from fedstill_client.agent.own_words import answer_words
+
+        if action == "forget" and not self._learning.acquire(blocking=False):
+            raise AgentBusy("this agent is learning; stop that first, or ask again when it is done.")
+        try:
+            with self._lock:
+                self._newest()
+                answer = answer_words(self._store, self._required_suggester().ngrams, action, words)
+                self._newest()
+                return answer
+        finally:
+            if action == "forget":
+                self._learning.release()
 
     def personalize(
         self,
@@ -451,6 +503,11 @@ class Agent:
                     self._fleets.swap(weights)
                 self._fleets_seen = self._seen
             return Answerer(self._fleets, self._usual_temperature)
+
+    def _package_student(self) -> AnsweringStudent:
+        """The student of the package that answers the owner, with nothing that it learned here."""
+        owners = self._newest().student
+        return owners.with_weights(None) if self._is_before else self._everyones().student
 
     def _newer(self) -> Answerer:
         """The fleet's student of the package in use, while the one before it answers the owner."""

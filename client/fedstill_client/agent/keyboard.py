@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedstill_proto.text.lexicon import Lexicon
-from fedstill_proto.text.vocabulary import WordList, split
+from fedstill_proto.text.vocabulary import WordList, normal, split
 
 from fedstill_client.keyboard.adaptation import Adaptation
 from fedstill_client.keyboard.correction.layouts import layout_named
@@ -35,6 +35,10 @@ class AgentKeyboard:
         self._layout = layout_named(layout) if layout else None
         self._corrections = WordCorrections()
         self._typed = _TypedTexts(UserNgrams(word_list, lexicon))
+        self._words_version = 0  # of the imported and blocked words that these counts know
+        self._forgotten = -1  # how often something was forgotten when they were counted
+        self._blocked: frozenset[str] = frozenset()
+        self._public: tuple[frozenset[str], UserNgrams, WordCorrections] | None = None
         self._model: tuple[object, StudentNextWordModel] | None = None
 
     @property
@@ -45,13 +49,17 @@ class AgentKeyboard:
     def refresh(self, store: PrivateStore, student: AnsweringStudent) -> Suggester:
         """Count what was typed since, or all of it anew where something was forgotten."""
         typed, new = self._typed, list(store.texts(after=self._typed.last_id))
+        version, forgotten = store.words.version, store.times_forgotten()
         is_whole = typed.ngrams.texts + typed.left_out + len(new) == store.text_count()
+        if (version, forgotten) != (self._words_version, self._forgotten):
+            self._words_version, self._forgotten, is_whole = version, forgotten, False
+            self._blocked = store.words.blocked()
         if not typed.last_id or not is_whole or typed.words > _GROWTH * COUNTED_WORDS:
             everything = list(store.texts())
             new = _newest(everything, COUNTED_WORDS)
-            typed = _TypedTexts(
-                UserNgrams(self._word_list, self._lexicon), left_out=len(everything) - len(new)
-            )
+            typed = _TypedTexts(self._new_ngrams(), left_out=len(everything) - len(new))
+            for word in store.words.imported():
+                typed.ngrams.add_imported(normal(word.word))
         for text in new:
             typed.add(text)
         model = self._model_of(student)
@@ -62,9 +70,7 @@ class AgentKeyboard:
         for text in new:
             suggester.adapt(text.text)
         if typed.held_out_words > _GROWTH * typed.fitted_words:
-            typed.weights = _fitted_weights(
-                list(store.texts()), UserNgrams(self._word_list, self._lexicon), model
-            )
+            typed.weights = _fitted_weights(list(store.texts()), self._new_ngrams(), model)
             typed.fitted_words = typed.held_out_words
         self._typed = typed
         return Suggester(
@@ -75,6 +81,16 @@ class AgentKeyboard:
             corrections=self._corrections,
             layout=self._layout,
         )
+
+    def in_public(self, student: AnsweringStudent) -> Suggester:
+        """What suggests words by the package alone, and keeps nothing of what it is asked."""
+        if self._public is None or self._public[0] != self._blocked:
+            self._public = (self._blocked, self._new_ngrams(), WordCorrections())
+        _, ngrams, corrections = self._public
+        return Suggester(ngrams, StudentNextWordModel(student), corrections=corrections, layout=self._layout)
+
+    def _new_ngrams(self) -> UserNgrams:
+        return UserNgrams(self._word_list, self._lexicon, blocked=self._blocked)
 
     def _model_of(self, student: AnsweringStudent) -> StudentNextWordModel:
         """The same model, with the contexts that it has seen, as long as the student has the same weights."""

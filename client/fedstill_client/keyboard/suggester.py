@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.text.private_text import learnable
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, normal, split, split_prefix
 
 from fedstill_client.agent_types import Suggestion
@@ -92,8 +93,9 @@ class Suggester:
         return self.ngrams.word_list
 
     def observe(self, text: str) -> None:
-        """Count a text that the owner typed, and adapt the model to it."""
+        """Count what may be learned of a text that the owner typed, and adapt the model to it."""
         self._scored = None
+        text = learnable(text).text
         self.ngrams.add(text)
         self.adapt(text)
 
@@ -191,7 +193,7 @@ class Suggester:
         weight = self.weights[seen]
         probabilities *= weight
         probabilities += (1 - weight) * self._adapted(tokens, prediction)
-        return probabilities
+        return self.ngrams.with_imported(probabilities)
 
     def along(self, tokens: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.floating[Any]]]]:
         """Each token of a text, and the student's prediction [V] of it."""
@@ -229,7 +231,7 @@ class Suggester:
         """The listed word that one of the owner's own may be an error for; None where that is meant."""
         alphabet = self._suggestable()
         number = int(alphabet.numbers[at])
-        if number < self.ngrams.listed or self.ngrams.count(number) >= MEANT_TIMES:
+        if number < self.ngrams.listed or self.ngrams.is_meant(number, MEANT_TIMES):
             return None
         return self._corrections.rival(alphabet.words[at], chances, keyboard)
 
@@ -324,7 +326,7 @@ class Suggester:
             return None
         here, numbers = self.with_prefix(typed), self._suggestable().numbers
         new = np.flatnonzero(numbers[here] >= self.ngrams.listed) + here.start
-        often = [int(at) for at in new if self.ngrams.count(int(numbers[at])) >= RESERVED_TIMES]
+        often = [int(at) for at in new if self.ngrams.is_meant(int(numbers[at]), RESERVED_TIMES)]
         return max(often, key=lambda at: float(scores[at]), default=None)
 
     def _suggestion(self, at: int, chance: float, kind: str, context: str, letters: str) -> Suggestion:

@@ -14,8 +14,9 @@ own apps.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList,
 from fedstill_client.keyboard.alphabet import Alphabet
 from fedstill_client.keyboard.casing import OwnCasing
 
+_LONG_NUMBER = re.compile(r"\d{4}")
 _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії")
+IMPORTED_SHARE, IMPORTED_MOST = 1e-4, 0.02  # of the probability, for an imported word and for all of them
 ORDERS = 3  # unigrams, bigrams, trigrams
 _OFTEN = 4  # classes of how often a history was typed: once, 2 to 3, 4 to 7 times, and more often
 HISTORY_CLASSES = 2 + (ORDERS - 1) * _OFTEN
@@ -37,6 +40,7 @@ class UserNgrams:
     Args:
         word_list: The words that the student knows, 0 to V - 1.
         lexicon: Its dictionary has the words V to V + D - 1; without one, D is 0.
+        blocked: Keys of words that are never suggested.
 
     Attributes:
         listed: V + D; words that neither has are numbered from here on.
@@ -44,14 +48,18 @@ class UserNgrams:
         new_words: Those words, the word of number listed + its place.
     """
 
-    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None) -> None:
+    def __init__(
+        self, word_list: WordList, lexicon: Lexicon | None = None, *, blocked: Collection[str] = ()
+    ) -> None:
         self.word_list, self.lexicon = word_list, lexicon
         self.listed = len(word_list) if lexicon is None else lexicon.words
         self.casing = OwnCasing()
         self.texts = 0
         self.new_words: list[str] = []
         self._new_numbers: dict[str, int] = {}
-        self._alphabet = _suggestable(word_list, lexicon)
+        self.imported: dict[int, None] = {}  # numbers of the owner's words that a personal dictionary has
+        self._blocked = frozenset(blocked)
+        self._alphabet = _suggestable(word_list, lexicon, self._blocked)
         self._waiting: set[int] = set()  # new words that are not in the alphabet as yet
         self._counts: dict[tuple[int, ...], dict[int, int]] = {}  # after a history, how often which word
 
@@ -68,9 +76,29 @@ class UserNgrams:
                 following = self._counts.setdefault(history, {})
                 following[word] = following.get(word, 0) + 1
 
+    def add_imported(self, word: str) -> None:
+        """Take in a word of the owner's personal dictionary, by its key: it may be suggested at once."""
+        number = self._learn(word)
+        if number >= self.listed:
+            self.imported[number] = None
+
+    def with_imported(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Probabilities [listed + new words], with a small share for the words that were imported."""
+        if self.imported:
+            share = min(IMPORTED_MOST, IMPORTED_SHARE * len(self.imported))
+            probabilities *= 1 - share
+            probabilities[np.fromiter(self.imported, np.int64, len(self.imported))] += share / len(
+                self.imported
+            )
+        return probabilities
+
+    def is_meant(self, number: int, times: int) -> bool:
+        """Whether a word was typed so often, or imported: it is no typing error."""
+        return number in self.imported or self.count(number) >= times
+
     def alphabet(self, least: int) -> Alphabet:
         """The words that may be suggested: those of the list, the dictionary, and new ones typed so often."""
-        fresh = [number for number in self._waiting if self.count(number) >= least]
+        fresh = [number for number in self._waiting if self.is_meant(number, least)]
         if fresh:
             self._waiting.difference_update(fresh)
             self._alphabet = self._alphabet.with_words(
@@ -120,6 +148,8 @@ class UserNgrams:
     def _learn(self, token: str) -> int:
         """The number of a token, which becomes a new word where it is one."""
         number = self.number(token)
+        if token in self._blocked:
+            return UNKNOWN
         if number == UNKNOWN and is_word(token) and len(token) <= WORD_LIMIT:
             number = self.listed + len(self.new_words)
             self.new_words.append(token)
@@ -128,13 +158,19 @@ class UserNgrams:
         return number
 
 
-def _suggestable(word_list: WordList, lexicon: Lexicon | None) -> Alphabet:
-    """The words of list and dictionary that stand alone: single letters are there to spell others with."""
+def _suggestable(word_list: WordList, lexicon: Lexicon | None, blocked: frozenset[str]) -> Alphabet:
+    """The words of list and dictionary that stand alone: single letters are there to spell others with.
+
+    Blocked words are none of them, nor are numbers of four digits, whoever wrote them in public.
+    """
     if lexicon is None:
-        return Alphabet(entry for entry in word_list.words if not _is_a_letter(entry[1]))
-    listed = [entry for entry in word_list.words if lexicon.stands_alone(entry[0])]
-    dictionary = enumerate(lexicon.dictionary, lexicon.listed)
-    return Alphabet([*listed, *(entry for entry in dictionary if lexicon.stands_alone(entry[0]))])
+        entries = [entry for entry in word_list.words if not _is_a_letter(entry[1])]
+    else:
+        entries = [*word_list.words, *enumerate(lexicon.dictionary, lexicon.listed)]
+        entries = [entry for entry in entries if lexicon.stands_alone(entry[0])]
+    return Alphabet(
+        (number, word) for number, word in entries if word not in blocked and not _LONG_NUMBER.search(word)
+    )
 
 
 def _is_a_letter(word: str) -> bool:

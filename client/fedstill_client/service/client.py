@@ -31,13 +31,17 @@ from fedstill_client.agent_types import (
     AgentStatus,
     AgentUnavailable,
     Forgotten,
+    KeptText,
     LearningProgress,
     LearningResult,
     OnProgress,
+    OwnWord,
     PersonalizeOptions,
     Scope,
     Suggestion,
     UnclearUtterances,
+    WordsAction,
+    WordsAnswer,
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.service import messages
@@ -179,7 +183,9 @@ class AgentClient:
         sent = [pb.Utterance(text=_sendable(text), intent=_sendable(name)) for text, name in utterances]
         return tuple(self._call(self._stub.Observe, pb.ObserveRequest(utterances=sent)).example_ids)
 
-    def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
+    def suggest(
+        self, context: str, prefix: str = "", k: int = 3, *, layout: str = "", private: bool = False
+    ) -> list[Suggestion]:
         """Suggest what follows a text, or completes or corrects the letters of a word.
 
         Args:
@@ -187,25 +193,49 @@ class AgentClient:
             prefix: The letters of the word so far.
             k: How many words at most.
             layout: The keyboard that it is typed on, such as "qwertz"; "" is the device's.
+            private: Whether to answer by the installed package alone, and to keep nothing of the context. Of
+                a field for passwords, ask nothing.
 
         Returns:
             Up to k suggestions, the likeliest first.
         """
         request = pb.SuggestRequest(
-            context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0), layout=_sendable(layout)
+            context=_sendable(context),
+            prefix=_sendable(prefix),
+            k=max(k, 0),
+            layout=_sendable(layout),
+            private=private,
         )
         return messages.decode_suggestions(self._call(self._stub.Suggest, request))
 
-    def observe_text(self, text: str) -> int:
+    def observe_text(self, text: str, *, learn: bool = True) -> KeptText:
         """Keep a private text that was typed; its words are suggested from then on.
 
-        It never leaves the device. When this returns, it has survived a loss of power.
+        It never leaves the device. When this returns, it has survived a loss of power. What looks private in
+        it (numbers of four digits and more, passwords, cards, addresses, ...) is kept nowhere.
+
+        Args:
+            text: The text.
+            learn: False for a text that is nobody's business: nothing of it is kept.
 
         Returns:
-            Its id, which `forget` takes.
+            Its id, which `forget` takes, with how many parts of it were left out; 0 where nothing was kept.
         """
-        request = pb.ObserveTextRequest(text=_sendable(text))
-        return int(self._call(self._stub.ObserveText, request).text_id)
+        request = pb.ObserveTextRequest(text=_sendable(text), private=not learn)
+        answer = self._call(self._stub.ObserveText, request)
+        return KeptText(answer.text_id, answer.left_out)
+
+    def words(self, action: WordsAction = "list", words: Sequence[OwnWord | str] = ()) -> WordsAnswer:
+        """List, forget, block, import or export the owner's own words.
+
+        Args:
+            action: "list" what was learned; "forget" words, and drop the personal students that may have
+                learned them; "block" words: they are neither suggested nor learned; "unblock" them; list
+                those that are "blocked"; "import" words of a personal dictionary, all or none; "export" all
+                own words.
+            words: The words to forget, block, unblock or import.
+        """
+        return messages.decode_words(self._call(self._stub.Words, messages.encode_words(action, words)))
 
     def personalize(
         self, options: PersonalizeOptions | None = None, *, on_progress: OnProgress = lambda progress: None

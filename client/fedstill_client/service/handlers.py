@@ -20,13 +20,17 @@ from fedstill_client.agent_types import (
     AgentBusy,
     AgentStatus,
     Forgotten,
+    KeptText,
     LearningResult,
     OnProgress,
+    OwnWord,
     PersonalizeOptions,
     Scope,
     Stop,
     Suggestion,
     UnclearUtterances,
+    WordsAction,
+    WordsAnswer,
 )
 from fedstill_client.service import messages
 from fedstill_client.service.wire import decode_array, encode_array
@@ -59,9 +63,13 @@ class ServedAgent(Protocol):
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
 
-    def suggest(self, context: str, prefix: str, k: int, *, layout: str) -> list[Suggestion]: ...
+    def suggest(
+        self, context: str, prefix: str, k: int, *, layout: str, private: bool
+    ) -> list[Suggestion]: ...
 
-    def observe_text(self, text: str) -> int: ...
+    def observe_text(self, text: str, *, learn: bool) -> KeptText: ...
+
+    def words(self, action: WordsAction, words: Sequence[OwnWord]) -> WordsAnswer: ...
 
     def personalize(
         self, options: PersonalizeOptions, *, on_progress: OnProgress, stop: Stop
@@ -129,7 +137,9 @@ class AgentHandlers:
         try:
             k = request.k or DEFAULT_SUGGESTIONS
             with self._watch():
-                suggestions = self._agent.suggest(request.context, request.prefix, k, layout=request.layout)
+                suggestions = self._agent.suggest(
+                    request.context, request.prefix, k, layout=request.layout, private=request.private
+                )
             return messages.encode_suggestions(suggestions)
         except Exception as error:
             refuse(context, error)
@@ -138,7 +148,14 @@ class AgentHandlers:
         self, request: pb.ObserveTextRequest, context: grpc.ServicerContext
     ) -> pb.ObserveTextResponse:
         try:
-            return pb.ObserveTextResponse(text_id=self._agent.observe_text(request.text))
+            kept = self._agent.observe_text(request.text, learn=not request.private)
+            return pb.ObserveTextResponse(text_id=kept, left_out=kept.left_out)
+        except Exception as error:
+            refuse(context, error)
+
+    def Words(self, request: pb.WordsRequest, context: grpc.ServicerContext) -> pb.WordsResponse:
+        try:
+            return messages.encode_words_answer(self._agent.words(*messages.decode_words_request(request)))
         except Exception as error:
             refuse(context, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from fedstill_proto.errors import InvalidValue, WireError
@@ -13,13 +14,17 @@ from fedstill_client.agent_types import (
     Forgotten,
     LearningProgress,
     LearningResult,
+    OwnWord,
     PersonalizeOptions,
     Scope,
     Score,
     Suggestion,
     UnclearUtterance,
     UnclearUtterances,
+    WordsAction,
+    WordsAnswer,
     check_scope,
+    check_words_action,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
 
@@ -27,6 +32,16 @@ _SCOPES: dict[Scope, pb.AnswerScope] = {
     "owner": pb.ANSWER_SCOPE_OWNER,
     "everyone": pb.ANSWER_SCOPE_EVERYONE,
 }
+_WORDS_ACTIONS: dict[WordsAction, pb.WordsAction] = {
+    "list": pb.WORDS_ACTION_LIST,
+    "forget": pb.WORDS_ACTION_FORGET,
+    "block": pb.WORDS_ACTION_BLOCK,
+    "unblock": pb.WORDS_ACTION_UNBLOCK,
+    "blocked": pb.WORDS_ACTION_BLOCKED,
+    "import": pb.WORDS_ACTION_IMPORT,
+    "export": pb.WORDS_ACTION_EXPORT,
+}
+WORDS_LIMIT = 50_000  # in one request
 FORGET_LIMIT = 100_000  # ids in one request
 
 
@@ -165,6 +180,45 @@ def decode_suggestions(message: pb.SuggestResponse) -> list[Suggestion]:
         Suggestion(suggestion.word, suggestion.chance, suggestion.kind, suggestion.own)
         for suggestion in message.suggestions
     ]
+
+
+def encode_words(action: str, words: Sequence[OwnWord | str]) -> pb.WordsRequest:
+    """Raises UnknownName."""
+    chosen = _WORDS_ACTIONS[check_words_action(action)]
+    given = (word if isinstance(word, OwnWord) else OwnWord(word) for word in words)
+    return pb.WordsRequest(action=chosen, words=map(_encode_own_word, given))
+
+
+def decode_words_request(message: pb.WordsRequest) -> tuple[WordsAction, list[OwnWord]]:
+    """Raises WireError."""
+    if len(message.words) > WORDS_LIMIT:
+        raise WireError("words", f"{len(message.words)}; send {WORDS_LIMIT} at most at a time")
+    for action, number in _WORDS_ACTIONS.items():
+        if message.action == number:
+            return action, [_decode_own_word(word) for word in message.words]
+    raise WireError("action", f"{message.action} is none of {', '.join(_WORDS_ACTIONS)}")
+
+
+def encode_words_answer(answer: WordsAnswer) -> pb.WordsResponse:
+    return pb.WordsResponse(**{**vars(answer), "words": map(_encode_own_word, answer.words)})
+
+
+def decode_words(message: pb.WordsResponse) -> WordsAnswer:
+    values = {field.name: getattr(message, field.name) for field in fields(WordsAnswer)}
+    return WordsAnswer(**{**values, "words": tuple(map(_decode_own_word, message.words))})
+
+
+def _encode_own_word(word: OwnWord) -> pb.OwnWord:
+    return pb.OwnWord(
+        word=word.word.encode("utf-8", "ignore").decode(),
+        count=max(word.count, 0),
+        last_seconds=word.last,
+        imported=word.imported,
+    )
+
+
+def _decode_own_word(message: pb.OwnWord) -> OwnWord:
+    return OwnWord(message.word, message.count, message.last_seconds, message.imported)
 
 
 def _encode_score(score: Score | None) -> pb.Score | None:

@@ -22,7 +22,7 @@ from fedstill_proto.system.files import sync_folder
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.keys import check_private
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LAST_EXAMPLE = "last example"
 """The setting that holds the highest id of an example that was ever deleted: none is given twice."""
 _BUSY_S = 30.0
@@ -32,7 +32,16 @@ _STEP_BYTES = 1 << 18  # of the reserve that is used at once
 _LOG_BYTES = 1 << 17  # of them for the write-ahead file; to open a database takes less than the rest
 _PLENTY = 8  # times the reserve: who has less keeps none, and others have the room
 _PLAIN_HEADER = b"SQLite format 3\0"
-_SCHEMA = """
+_WORD_TABLES = """
+CREATE TABLE IF NOT EXISTS dictionary (
+    word TEXT PRIMARY KEY,                 -- its key: lower case and so on
+    written TEXT NOT NULL,
+    count INTEGER NOT NULL,                -- how often it is used, as far as its owner says
+    added_at REAL NOT NULL                 -- seconds since 1970
+);
+CREATE TABLE IF NOT EXISTS blocked (word TEXT PRIMARY KEY, blocked_at REAL NOT NULL)
+"""
+_SCHEMA = f"""
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE examples (
     id INTEGER PRIMARY KEY,                -- never given twice (see examples.py)
@@ -79,7 +88,7 @@ CREATE TABLE installations (
     manifest_sha256 TEXT NOT NULL,
     installed_at REAL NOT NULL
 );
-"""
+{_WORD_TABLES}"""
 _UPGRADES = {
     # Version 1 knew of no noise.
     1: """
@@ -92,6 +101,8 @@ ALTER TABLE releases ADD COLUMN summary BLOB
     2: f"""
 INSERT OR REPLACE INTO settings SELECT '{LAST_EXAMPLE}', seq FROM sqlite_sequence WHERE name = 'examples'
 """,
+    # Version 3 knew no words but those of texts.
+    3: _WORD_TABLES,
 }
 # Each example writes a few pages, however small it is. SQLCipher's are of a size that it has to be told.
 _PAGE_BYTES = 1024

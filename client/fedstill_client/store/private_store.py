@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ import numpy.typing as npt
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.text.private_text import RULES, learnable, without_words
+from fedstill_proto.text.vocabulary import normal
 
-from fedstill_client.agent_types import Forgotten
+from fedstill_client.agent_types import Forgotten, OwnWord, WordsAnswer
 from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage, KeptStudent
@@ -42,14 +44,16 @@ from fedstill_client.store.examples import (
 from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
 from fedstill_client.store.sums import SumTable
-from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
+from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts, rewrite_texts
 from fedstill_client.store.unclear import StoredUtterance, add_unclear, drop_unclear, read_unclear
 from fedstill_client.store.weights import StoredStudents, keep_students, put_student
+from fedstill_client.store.words import WordTable
 
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # another number after each `forget`
 _ERASING = "erasing"  # what is being forgotten, until none of its bytes is on the disk
 _OWNERS = "owners"  # the version of the earlier package that still answers the owner
+_RULES = "private text rules"  # under which the texts were looked through
 _ANSWERS_SINCE = "answers since"  # the count of `forget` that what is kept in answers/ came after
 
 
@@ -102,6 +106,7 @@ class PrivateStore:
         self._forgotten_before_training: int | None = None
         self.ledger = Ledger(database, check_not_forgotten=self._check_not_forgotten)
         self.sums = SumTable(database, check_not_forgotten=self._check_not_forgotten)
+        self.words = WordTable(database)
 
     @classmethod
     def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
@@ -113,7 +118,10 @@ class PrivateStore:
 
     @classmethod
     def open(cls, home: AgentHome) -> PrivateStore:
-        """Open the store of a home; what a killed `forget` has left is erased first."""
+        """Open the store of a home; what a killed `forget` has left is erased first.
+
+        Texts that were kept by an agent that knew less of what is private are looked through once more.
+        """
         if not home.store.exists():
             raise DeviceStoreError(f"{home.store}: there is no private store; enrol the device first.")
         store = cls(home, Database.open(home.store, find_key(home)))
@@ -121,6 +129,7 @@ class PrivateStore:
             # Another process reads, perhaps the one that forgets: then the next one to open tries again.
             with suppress(DeviceStoreError):
                 store._finish_erasing()
+        store._clean_texts()
         return store
 
     def close(self) -> None:
@@ -182,14 +191,17 @@ class PrivateStore:
     def observe_text(
         self, text: str, *, held_out: bool | None = None, observed_at: float | None = None
     ) -> int:
-        """Keep a text; gives its id, which no example has."""
+        """Keep a text without what must not be learned; gives its id, which no example has."""
         when = time.time() if observed_at is None else observed_at
         with self._database.transaction():
+            text = without_words(text, self.words.blocked())
             return add_text(self._database, text, observed_at=when, held_out=held_out)
 
     def texts(self, *, after: int = 0) -> Iterator[StoredText]:
-        """The texts whose id is above `after`, in the order in which they were typed."""
-        return read_texts(self._database, after=after)
+        """The texts whose id is above `after`, in the order in which they were typed; no blocked words."""
+        blocked = self.words.blocked()
+        for text in read_texts(self._database, after=after):
+            yield replace(text, text=without_words(text.text, blocked)) if blocked else text
 
     def text_count(self) -> int:
         """How many texts are kept."""
@@ -274,6 +286,58 @@ class PrivateStore:
         self._with_reserve(partial(self._begin_erasing, wanted))
         self._finish_erasing()
         return forgotten
+
+    def forget_words(self, words: Sequence[str]) -> WordsAnswer:
+        """Take words out of all texts and of the personal dictionary, from the disk too.
+
+        Where a text had one, all personal students are erased as by `forget`, for they may have learned it.
+        """
+        keys = frozenset(map(normal, words))
+        students = int(self._database.value("SELECT COUNT(*) FROM students"))
+        is_learning = self.learning() is not None
+        with self._database.transaction():
+            found: set[str] = set()
+            texts = rewrite_texts(self._database, lambda text: without_words(text, keys, found=found))
+            imported = {normal(word.word) for word in self.words.imported()} & keys
+            self.words.drop(imported)
+            if texts:
+                self._erase_what_was_learned()
+        if texts or imported:
+            self._finish_erasing()
+        return WordsAnswer(
+            changed=len(found | imported),
+            texts=texts,
+            students=students if texts else 0,
+            learning=is_learning and bool(texts),
+        )
+
+    def change_words(self, action: str, words: Sequence[OwnWord]) -> int:
+        """ "import", "block" or "unblock" words, all or none; gives how many that changed."""
+        now = time.time()
+        with self._database.transaction():
+            if action == "import":
+                return self.words.add(words, at=now)
+            written = [word.word for word in words]
+            return self.words.block(written, at=now) if action == "block" else self.words.unblock(written)
+
+    def _clean_texts(self) -> None:
+        """Look through the texts that were kept under other rules of what must not be learned."""
+        if self.setting(_RULES) == str(RULES):
+            return
+        with self._database.transaction():
+            changed = rewrite_texts(self._database, lambda text: learnable(text).text)
+            self._put_setting(_RULES, str(RULES))
+            if changed:
+                self._erase_what_was_learned()
+        if changed:
+            with suppress(DeviceStoreError):  # as above
+                self._finish_erasing()
+
+    def _erase_what_was_learned(self) -> None:
+        """Write down, within a transaction, that what came of the texts as they were is to be erased."""
+        self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
+        if self.setting(_ERASING) is None:
+            self._put_setting(_ERASING, _Wanted(up_to=0, before=None, ids=()).to_json())
 
     def _with_reserve(self, step: Callable[[], None]) -> None:
         """Do something that may be done again, with room from the reserve where there is none."""

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.text.tokens import tokenize
 from fedstill_proto.text.unlearned.identifiers import private_identifiers
 from fedstill_proto.text.unlearned.numbers import private_numbers
 from fedstill_proto.text.unlearned.parts import FoldedText, PrivatePart
 from fedstill_proto.text.unlearned.places import private_places
 from fedstill_proto.text.unlearned.shapes import is_dense, secret_shape
 from fedstill_proto.text.unlearned.told import told_secrets
-from fedstill_proto.text.vocabulary import SPECIAL, UNKNOWN
+from fedstill_proto.text.vocabulary import SPECIAL, TEXT_LIMIT, UNKNOWN, key_of
 
 RULES = 1
 """Another number with each change of the rules: what was kept under others is looked through again."""
@@ -67,7 +69,13 @@ def learnable(text: str) -> LearnableText:
 
 
 def private_parts(text: str) -> tuple[PrivatePart, ...]:
-    """The parts of a text that must not be learned, in order, none within another."""
+    """The parts of a text that must not be learned, in order, none within another.
+
+    Raises:
+        InvalidValue: The text is too long.
+    """
+    if len(text) > TEXT_LIMIT:
+        raise InvalidValue("text", f"{len(text)} characters; give {TEXT_LIMIT} at most at a time")
     folded = FoldedText.of(text)
     found = sorted(folded.as_written(_found(folded.text)), key=lambda part: (part.begin, -part.end))
     if LEFT_OUT in text:
@@ -82,6 +90,28 @@ def private_parts(text: str) -> tuple[PrivatePart, ...]:
         else:
             parts.append(part)
     return tuple(parts)
+
+
+def without_words(text: str, keys: Set[str], *, found: set[str] | None = None) -> str:
+    """The text with LEFT_OUT in place of some words.
+
+    Args:
+        text: The text.
+        keys: The words as `normal` gives them.
+        found: Those of them that the text has are added to it.
+    """
+    if not keys:
+        return text
+    pieces: list[str] = []
+    at = 0
+    for token in tokenize(text):
+        key = key_of(token.text, token.kind)
+        if key in keys:
+            pieces += [text[at : token.begin], LEFT_OUT]
+            at = token.end
+            if found is not None:
+                found.add(key)
+    return "".join([*pieces, text[at:]])
 
 
 def is_private_word(word: str) -> bool:
