@@ -47,6 +47,7 @@ _LETTER = r"(?:[^\W\d_][\u0300-\u036f]*)"
 _TOKEN = re.compile(rf"\d+|{_LETTER}+|[¼½¾⅓⅔%％]|(?<!\S)[−-](?=\d)")
 _GAP = re.compile(r"[ \u00a0\u00ad\u2009\u202f-]{0,3}")
 _GROUPED = re.compile(r"[1-9]\d{0,2}(?:([.,'’\u00a0\u202f])\d{3})(?:\1\d{3}){0,3}(?![.,]?\d)")
+_RATIO = re.compile(r"(?:(\d{1,3}) )?(\d{1,2})/([1-9]\d?)(?![/\d])")
 _DECIMAL = re.compile(r"\d+[.,]\d+(?![.,]?\d)")
 
 
@@ -174,6 +175,12 @@ class _Reader:
         begin = self.tokens[at].begin
         if self._is_inside_a_word(begin):
             return None
+        ratio = _RATIO.match(self.text, begin)
+        if ratio and self.text[begin - 1 : begin] != "/":
+            whole, over, under = ratio.groups("0")
+            return self._finished(
+                at, self._behind(at, ratio.end()), int(whole) + Fraction(int(over), int(under))
+            )
         for pattern in (_GROUPED, _DECIMAL):
             matched = pattern.match(self.text, begin)
             if matched:
@@ -186,13 +193,16 @@ class _Reader:
             return None
         grouped = bool(matched) and pattern is _GROUPED
         plain = re.sub(r"\D", "", digits) if grouped else digits.replace(",", ".")
-        behind = at
-        while behind < len(self.tokens) and self.tokens[behind].begin < end:
-            behind += 1
-        value = Fraction(plain)
+        value, behind = Fraction(plain), self._behind(at, end)
         if behind < len(self.tokens) and self._follows(behind):
             value, behind = self._with_tail(value, behind, whole=matched is None)
         return self._finished(at, behind, value)
+
+    def _behind(self, at: int, end: int) -> int:
+        """The place of the first token that begins at a character or behind it."""
+        while at < len(self.tokens) and self.tokens[at].begin < end:
+            at += 1
+        return at
 
     def _with_tail(self, value: Fraction, behind: int, *, whole: bool) -> tuple[Fraction, int]:
         """What stands behind digits: a sign for a fraction, a scale, "and a half"."""
@@ -336,5 +346,8 @@ class _Reader:
         return goes_on or (before[:1].isdecimal() and before[1:] in (".", ","))
 
     def _is_inside_a_word(self, begin: int) -> bool:
-        """Whether digits are a part of a name ("h264")."""
-        return begin > 0 and (self.text[begin - 1].isalpha() or self.text[begin - 1] == "_")
+        """Whether digits are a part of a name ("h264"), and not minutes behind an hour ("1h30")."""
+        before = self.text[max(0, begin - 2) : begin]
+        if len(before) == 2 and before[0].isdecimal() and before[1] in "hH":
+            return False
+        return before[-1:].isalpha() or before[-1:] == "_"
