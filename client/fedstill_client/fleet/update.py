@@ -27,7 +27,7 @@ from fedstill_client.privacy.statement import newer_statement, pin_statement, re
 from fedstill_client.releases.record import ReleaseRecord, change_record, read_record
 from fedstill_client.store import PrivateStore
 
-_OF_THE_PACKAGE = {"manifest", "agent-version", "graph", "operator", "vocabulary", "intents"}
+_OF_THE_PACKAGE = {"manifest", "agent-version", "graph", "operator", "vocabulary", "intents", "slots"}
 """What a package may fail at that a release's server should hear of; see PackageError."""
 
 NOT_ASKED, UNUSABLE = 1, 2

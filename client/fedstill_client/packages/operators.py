@@ -17,6 +17,7 @@ from fedstill_proto.package.artifact import (
     INFERENCE_FILE,
     INT8_FILE,
     PREFIX_FILE,
+    SLOTS_GRAPH_FILE,
     STEP_FILE,
     STEP_INT8_FILE,
     TRAINING_FILE,
@@ -28,6 +29,7 @@ from fedstill_proto.v1 import onnx_outline_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from fedstill_client.model.intents import intent_schema
+from fedstill_client.model.slots import slot_schema
 from fedstill_client.packages.errors import PackageError
 
 GRAPH_LIMIT_BYTES = 256 << 20
@@ -59,7 +61,7 @@ _DOMAINS = frozenset(domain for domain, _ in ALLOWED_OPERATORS)
 
 
 def check_package(package: StudentPackage) -> None:
-    """Check every graph of a package, and the words or intents of its student; raises PackageError."""
+    """Check every graph of a package, and the words, intents or slots of its student; raises PackageError."""
     graphs = {
         INFERENCE_FILE: package.inference_graph,
         INT8_FILE: package.int8_graph,
@@ -68,6 +70,7 @@ def check_package(package: StudentPackage) -> None:
         PREFIX_FILE: package.prefix_graph,
         STEP_FILE: package.step_graph,
         STEP_INT8_FILE: package.step_int8_graph,
+        SLOTS_GRAPH_FILE: package.slots_graph,
     }
     for name, graph in graphs.items():
         if graph is not None:
@@ -83,6 +86,10 @@ def check_package(package: StudentPackage) -> None:
         intent_schema(package)
     except WireError as error:
         raise PackageError("intents", str(error)) from None
+    try:
+        slot_schema(package)
+    except WireError as error:
+        raise PackageError("slots", str(error)) from None
 
 
 def check_graph(graph: bytes, *, name: str = "the graph") -> None:

@@ -51,6 +51,8 @@ __all__ = [
     "PARAMETERS_FILE",
     "PREFIX_FILE",
     "PUBLIC_FILE",
+    "SLOTS_FILE",
+    "SLOTS_GRAPH_FILE",
     "STEP_FILE",
     "STEP_INT8_FILE",
     "TRAINING_FILE",
@@ -81,6 +83,8 @@ PUBLIC_FILE = "public.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
 INTENTS_FILE = "intents.json"
 LEXICON_FILE = "lexicon.safetensors"
+SLOTS_FILE = "slots.json"
+SLOTS_GRAPH_FILE = "slots.onnx"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
 _MAYBE = (
     INT8_FILE,
@@ -92,6 +96,8 @@ _MAYBE = (
     VOCABULARY_FILE,
     INTENTS_FILE,
     LEXICON_FILE,
+    SLOTS_FILE,
+    SLOTS_GRAPH_FILE,
     FROZEN_FILE,
     PREFIX_FILE,
 )
@@ -132,8 +138,8 @@ class StudentPackage:
 
     A published package holds all that a device needs: the 8-bit inference graph, the two graphs of the
     training artifact, and the fleet's public set; for text also the vocabulary, the lexicon and the graphs of
-    one word at a time, for utterances their intents. Where the manifest has `external_weights`, the graphs
-    run once `whole` has put the weights in.
+    one word at a time, for utterances their intents, and a tagger of slots where its public text has marked
+    some. Where the manifest has `external_weights`, the graphs run once `whole` has put the weights in.
     """
 
     manifest: StudentManifest
@@ -146,6 +152,8 @@ class StudentPackage:
     vocabulary: bytes | None = None  # vocabulary.json
     intents: bytes | None = None  # intents.json
     lexicon: bytes | None = None  # lexicon.safetensors
+    slots: bytes | None = None  # slots.json
+    slots_graph: bytes | None = None  # slots.onnx
     step_graph: bytes | None = None
     step_int8_graph: bytes | None = None
     prefix_graph: bytes | None = None
@@ -162,6 +170,8 @@ class StudentPackage:
             raise InvalidValue(
                 "training_graph", "a package holds both graphs of the training artifact or none"
             )
+        if (self.slots is None) != (self.slots_graph is None):
+            raise InvalidValue("slots", "slots.json and the tagger slots.onnx belong together")
         if (self.step_graph is None) != (self.manifest.streaming is None):
             raise InvalidValue(
                 "step_graph", "a graph of one word at a time, and what its state is, belong together"
@@ -219,6 +229,8 @@ class StudentPackage:
             VOCABULARY_FILE: self.vocabulary,
             INTENTS_FILE: self.intents,
             LEXICON_FILE: self.lexicon,
+            SLOTS_FILE: self.slots,
+            SLOTS_GRAPH_FILE: self.slots_graph,
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
         }
@@ -242,6 +254,8 @@ class StudentPackage:
                 vocabulary=contents.get(VOCABULARY_FILE),
                 intents=contents.get(INTENTS_FILE),
                 lexicon=contents.get(LEXICON_FILE),
+                slots=contents.get(SLOTS_FILE),
+                slots_graph=contents.get(SLOTS_GRAPH_FILE),
                 step_graph=contents.get(STEP_FILE),
                 step_int8_graph=contents.get(STEP_INT8_FILE),
                 prefix_graph=contents.get(PREFIX_FILE),

@@ -66,7 +66,7 @@ def _words() -> dict[tuple[str, ...], Color]:
             forms = [word[:-1] + end for end in _ENDINGS] if word.endswith("*") else [word, f"{word}s"]
             for form in forms:
                 known.setdefault((form,), Color(name, code))
-    codes = dict(_COLORS)
+    codes = dict(_COLORS.keys())
     for name, phrases in _PAIRS.items():
         known |= {tuple(phrase.split()): Color(name, codes[name]) for phrase in phrases.split("|")}
     return known

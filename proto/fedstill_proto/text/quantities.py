@@ -60,7 +60,7 @@ _UNITS = {
     **_units("day days tag tage tagen jour jours journee dia dias dag dagen", _DAY),
     **_units("week weeks woche wochen semaine semaines semana semanas weken", _WEEK),
 }
-_ABBREVIATED = {"s", "m", "h", "u"}  # only right behind digits, or a space behind them
+_ABBREVIATED = {"s", "m", "u"}  # only right behind digits, or a space behind them
 _PART_UNITS = {
     "viertelstunde": Fraction(_HOUR, 4), "dreiviertelstunde": Fraction(3 * _HOUR, 4),
     "halbestunde": Fraction(_HOUR, 2), "halbstunde": Fraction(_HOUR, 2),

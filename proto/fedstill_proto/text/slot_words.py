@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.colors import MOST_COLOR_WORDS, color_of_words
 from fedstill_proto.text.ngrams import TEXT_LIMIT
 from fedstill_proto.text.quantities import Quantity, QuantityKind, find_quantities
-from fedstill_proto.text.slots import HomeNames, SlotSpan
+from fedstill_proto.text.slots import KNOWN_WORDS_BYTES, HomeNames, SlotSchema, SlotSpan
 from fedstill_proto.text.spoken_numbers import folded
 
 MOST_WORDS = 64  # of an utterance; later ones have no slot
@@ -33,7 +34,8 @@ _WORD = re.compile(r"(?:[^\W_][\u0300-\u036f]*)+")
 _PAUSE = re.compile(r"[,;:.!?]")
 _KINDS = tuple(QuantityKind)
 _COLOR, _AREA, _THING, _OTHER = (2 * (len(_KINDS) + place) for place in range(4))
-FEATURES = _OTHER + 5
+_HOME, _PAUSED, _ELIDED, _FIRST, _LAST, UNKNOWN = range(_OTHER, _OTHER + 6)
+FEATURES = _OTHER + 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +77,12 @@ class KnownNames:
         return cls(*({_words(name): name for name in names} for names in (home.areas, home.things)))
 
 
-def slot_words(text: str, *, buckets: int, known: KnownNames | None = None) -> SlotWords:
+def slot_words(text: str, schema: SlotSchema, *, known: KnownNames | None = None) -> SlotWords:
     """An utterance as a tagger reads it; raises InvalidValue for a text that is too long.
 
     Args:
         text: The utterance.
-        buckets: How many numbers n-grams may have.
+        schema: The slots: how many numbers n-grams may have, and which words are known.
         known: The names of the home, where the device knows them.
     """
     if len(text) > TEXT_LIMIT:
@@ -93,12 +95,14 @@ def slot_words(text: str, *, buckets: int, known: KnownNames | None = None) -> S
     features = np.zeros((len(words), FEATURES), np.float32)
     read = SlotWords(text, places, quantities, numbers, features)
     for at, word in enumerate(words):
-        row = list(dict.fromkeys(_number(gram, buckets) for gram in _grams(word)))[:GRAMS]
+        row = list(dict.fromkeys(_number(gram, schema.buckets) for gram in _grams(word)))[:GRAMS]
         numbers[at, : len(row)] = row
+        features[at, UNKNOWN] = bool(schema.known_words) and not _is_known(word, schema.known_words)
     for quantity in quantities:
         inside = read.words_of(quantity.begin, quantity.end)
         numbers[inside.start : inside.stop] = 0
-        numbers[inside.start : inside.stop, 0] = _number(f"q{quantity.kind}", buckets)
+        features[inside.start : inside.stop, UNKNOWN] = 0.0
+        numbers[inside.start : inside.stop, 0] = _number(f"q{quantity.kind}", schema.buckets)
         _mark(features, inside, 2 * _KINDS.index(quantity.kind))
     for inside in _named(words, lambda part: color_of_words(part) is not None, MOST_COLOR_WORDS):
         _mark(features, inside, _COLOR)
@@ -107,12 +111,29 @@ def slot_words(text: str, *, buckets: int, known: KnownNames | None = None) -> S
             _mark(features, inside, place)
     for at, (begin, _) in enumerate(places):
         before = text[places[at - 1][1] if at else 0 : begin]
-        features[at, _OTHER + 1] = bool(_PAUSE.search(before))
-        features[at, _OTHER + 2] = any(sign in before for sign in "'’")
+        features[at, _PAUSED] = bool(_PAUSE.search(before))
+        features[at, _ELIDED] = any(sign in before for sign in "'’")
     if words:
-        features[:, _OTHER] = bool(known and (known.areas or known.things))
-        features[0, _OTHER + 3] = features[-1, _OTHER + 4] = 1.0
+        features[:, _HOME] = bool(known and (known.areas or known.things))
+        features[0, _FIRST] = features[-1, _LAST] = 1.0
     return read
+
+
+def known_words(texts: Iterable[str], *, least: int = 2) -> bytes:
+    """The bits of the words that are there so often, for a schema."""
+    counts = Counter(folded(word) for text in texts for word in _WORD.findall(text))
+    bits = np.zeros(8 * KNOWN_WORDS_BYTES, bool)
+    bits[[_bit(word) for word, count in counts.items() if count >= least]] = True
+    return np.packbits(bits).tobytes()
+
+
+def _is_known(word: str, known: bytes) -> bool:
+    place = _bit(word)
+    return bool(known[place // 8] & (128 >> place % 8))
+
+
+def _bit(word: str) -> int:
+    return zlib.crc32(f"k{word}".encode("utf-8", "ignore")) % (8 * KNOWN_WORDS_BYTES)
 
 
 def _words(name: str) -> tuple[str, ...]:

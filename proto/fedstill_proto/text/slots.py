@@ -2,7 +2,10 @@
 
 A package's slots.json says which slots its tagger (slots.onnx) finds:
 
-    {"tokenizer": "slot-words", "buckets": 4096, "slots": [{"name": "area", "kind": "area"}, ...]}
+    {"tokenizer": "slot-words", "buckets": 4096, "slots": [{"name": "area", "kind": "area"}, ...],
+     "known_words": "..."}
+
+known_words: 65,536 bits in base64, one for each hash of a word of public text; others are nobody's or a name.
 
 The kind says what a value is; it follows from the name, and is "text" for names of an operator's own. Labels
 of words are those of Ramshaw and Marcus (1995, arXiv:cmp-lg/9505040): 0 is none, 1 + 2 n begins slot n, and
@@ -13,6 +16,7 @@ of words are those of Ramshaw and Marcus (1995, arXiv:cmp-lg/9505040): 0 is none
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import re
@@ -32,6 +36,7 @@ FILE_LIMIT_BYTES = 1 << 16
 SLOT_LIMIT = 64
 NAME_LIMIT = 40  # characters of a slot's name
 GRAPH_LIMIT_BYTES = 4 << 20
+KNOWN_WORDS_BYTES = 1 << 13
 HOME_NAMES_LIMIT = 1_000  # rooms, and things, of one home
 HOME_NAME_LIMIT = 60  # characters
 _ALIKE = 0.8  # of a name as it was said and one of the home's
@@ -150,6 +155,7 @@ class SlotSchema:
 
     names: tuple[str, ...]
     buckets: int = 4096
+    known_words: bytes = b""  # KNOWN_WORDS_BYTES, or none
     kinds: tuple[SlotKind, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,6 +167,8 @@ class SlotSchema:
             check_slot_name(name, f"slots[{place}]")
         if type(self.buckets) is not int or not 2 <= self.buckets <= 1 << 16:
             raise InvalidValue("buckets", f"{self.buckets!r:.40} is not a whole number from 2 to {1 << 16}")
+        if len(self.known_words) not in (0, KNOWN_WORDS_BYTES):
+            raise InvalidValue("known_words", f"{len(self.known_words)} bytes; give {KNOWN_WORDS_BYTES}")
         object.__setattr__(self, "kinds", tuple(SlotKind.of_name(name) for name in self.names))
 
     @property
@@ -179,14 +187,15 @@ class SlotSchema:
         slots = [
             {"name": name, "kind": kind.value} for name, kind in zip(self.names, self.kinds, strict=True)
         ]
-        content = {"tokenizer": TOKENIZER, "buckets": self.buckets, "slots": slots}
+        known = base64.b64encode(self.known_words).decode()
+        content = {"tokenizer": TOKENIZER, "buckets": self.buckets, "slots": slots, "known_words": known}
         return json.dumps(content, indent=1).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> SlotSchema:
         """Read a slots.json; raises WireError."""
         where = "slots.json"
-        fields = {"tokenizer", "buckets", "slots"}
+        fields = {"tokenizer", "buckets", "slots", "known_words"}
         read = _json_object(content, where, fields, needed=fields)
         if read["tokenizer"] != TOKENIZER:
             raise WireError(f"{where}: tokenizer", f"{read['tokenizer']!r:.40} is not {TOKENIZER!r}")
@@ -197,7 +206,11 @@ class SlotSchema:
             if each.keys() != {"name", "kind"} or not all(isinstance(value, str) for value in each.values()):
                 raise WireError(f"{where}: slots[{place}]", f"{each!r:.80} is no object of name and kind")
         try:
-            schema = cls(tuple(each["name"] for each in slots), read["buckets"])
+            known = base64.b64decode(read["known_words"], validate=True)
+        except (ValueError, TypeError):
+            raise WireError(f"{where}: known_words", "is no text in base64") from None
+        try:
+            schema = cls(tuple(each["name"] for each in slots), read["buckets"], known)
         except InvalidValue as error:
             raise WireError(f"{where}: {error.field}", error.problem) from None
         for place, (each, kind) in enumerate(zip(slots, schema.kinds, strict=True)):

@@ -106,6 +106,8 @@ def package_of(
         vocabulary=files.vocabulary,
         intents=files.intents,
         lexicon=files.lexicon,
+        slots=files.slots,
+        slots_graph=files.slots_graph,
     )
     measured = dict(quality or {})
     # What an 8-bit graph of numbers is off by is not measured.

@@ -155,6 +155,8 @@ class PackageFiles:
     vocabulary: bytes | None = None  # vocabulary.json: the words that numbers stand for
     lexicon: bytes | None = None  # lexicon.safetensors: a dictionary, frequencies and counts of words
     intents: bytes | None = None  # intents.json: what classes are called, and when an answer is sure
+    slots: bytes | None = None  # slots.json: which parts of utterances are found
+    slots_graph: bytes | None = None  # slots.onnx: what finds them
 
 
 NO_FILES = PackageFiles()

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 PET_NAMES = 0.35  # of the things at one's own home
+_ALIVE = ("person", "weather", "todo")  # kinds of thing that nobody gives a name
 _ROOMS, _THINGS = 6, 2  # of a home; things of each kind, at most
 
 
@@ -36,23 +37,74 @@ def languages() -> tuple[str, ...]:
 
 def everyones_home(language: str) -> Home:
     """All rooms, and all things under the names that shops give them."""
-    known = _homes()["languages"][language]
+    return _whole(language, _homes())
+
+
+def _whole(language: str, homes: Mapping[str, Any]) -> Home:
+    known = homes["languages"][language]
     words = {slot: tuple(each) for slot, each in known.items() if slot != "name"}
     things = {kind: tuple(names) for kind, names in known["name"].items()}
-    return Home(language, words, {**things, "person": tuple(_homes()["people"])})
+    return Home(language, words, {**things, "person": tuple(homes["people"])})
+
+
+def other_home(language: str, random: np.random.Generator) -> Home:
+    """One of homes that no public text tells of: its rooms and things are in no other home."""
+    home = _some_of(language, random, _file("other_homes.json"))
+    return replace(home, words={**everyones_home(language).words, **home.words})
+
+
+def varied_home(language: str, random: np.random.Generator) -> Home:
+    """One of many homes of public text: its rooms and things may be somebody's, or big, left or red."""
+    more = _file("many_names.json")
+    words = more["languages"][language]
+    home = everyones_home(language)
+
+    def called(what: str, described: float, somebodys: float) -> str:
+        drawn = random.random()
+        if drawn < described:
+            how = words["how"][int(random.integers(len(words["how"])))]
+            return str(words["described"].format(how=how, what=what))
+        if drawn < described + somebodys:
+            who = more["people"][int(random.integers(len(more["people"])))]
+            return str(words["possessive"].format(who=who, what=what))
+        return what
+
+    def some(
+        known: Sequence[str], most: int, described: float = 0.0, somebodys: float = 0.0
+    ) -> tuple[str, ...]:
+        chosen = random.permutation(len(known))[:most]
+        return tuple(called(known[int(at)], described, somebodys) for at in chosen)
+
+    rooms = [called(each, 0.0, 1.0) for each in words["rooms"]]
+    things = {
+        kind: some([*names, *words.get(kind, ())], 8, 0.2, 0.2) if kind not in _ALIVE else names
+        for kind, names in home.things.items()
+    }
+    people = some(more["people"], 12)
+    for kind in ("light", "switch", "media_player", "vacuum", "lawn_mower", "fan", "climate"):
+        things[kind] = (*things[kind], *some(people, 3))
+    slots = {
+        slot: some([*known, *words.get(slot, ())], 20) if slot != "area" else known
+        for slot, known in home.words.items()
+    }
+    slots["area"] = (*some([*home.words["area"], *words["area"]], 12, 0.1), *some(rooms, 2))
+    return Home(language, slots, {**things, "person": people})
 
 
 def own_home(language: str, random: np.random.Generator) -> Home:
     """One device's: a few rooms, one or two things of each kind, some with names of their own."""
-    everything = everyones_home(language)
-    pets = [str(name) for name in random.permutation(_homes()["pets"])]
+    return _some_of(language, random, _homes())
+
+
+def _some_of(language: str, random: np.random.Generator, homes: Mapping[str, Any]) -> Home:
+    everything = _whole(language, homes)
+    pets = [str(name) for name in random.permutation(homes["pets"])]
 
     def some(known: tuple[str, ...], most: int) -> tuple[str, ...]:
         return tuple(str(word) for word in random.permutation(known)[:most])
 
     def named(kind: str, name: str) -> str:
-        alive = kind in ("person", "weather", "todo")
-        return pets.pop() if pets and not alive and random.random() < PET_NAMES else name
+        return pets.pop() if pets and kind not in _ALIVE and random.random() < PET_NAMES else name
 
     things = {
         kind: tuple(
@@ -63,8 +115,12 @@ def own_home(language: str, random: np.random.Generator) -> Home:
     return Home(language, {**everything.words, "area": some(everything.words["area"], _ROOMS)}, things)
 
 
-@functools.cache
 def _homes() -> dict[str, Any]:
-    text = (resources.files(__package__) / "homes.json").read_text(encoding="utf-8")
+    return _file("homes.json")
+
+
+@functools.cache
+def _file(name: str) -> dict[str, Any]:
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
     homes: dict[str, Any] = json.loads(text)
     return homes

@@ -7,6 +7,7 @@ every fork.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ _POLITE = 0.15  # sentences with a "please" or the like
 _WORDS_OF = {"shopping_list_item": "item", "todo_list_item": "item"}
 _ANYTHING = ("light", "switch", "fan", "media_player")  # kinds of thing where a template names none
 _DEEPEST = 32
+_IN_WORDS = 0.5  # of the numbers in marked sentences
 
 NOTHING = (
     *("the moon is made of cheese", "how tall is a giraffe", "i had pasta for lunch", "my sister is in rome"),
@@ -71,6 +73,16 @@ class Templates:
         sentence = block.sentences[int(random.integers(len(block.sentences)))]
         return self.fill(block, sentence, home, random)
 
+    def say_marked(self, intent: str, home: Home, random: np.random.Generator) -> str:
+        """One sentence that means `intent`, with the words of the templates' slots marked: [light](name).
+
+        What stands for a number is marked with it: [fifty](brightness=50).
+        """
+        blocks = self.intents[intent]
+        block = blocks[int(random.integers(len(blocks)))]
+        sentence = block.sentences[int(random.integers(len(block.sentences)))]
+        return self.fill(block, sentence, home, random, marked=True)
+
     def by_kind(self) -> dict[str, list[tuple[Any, Any]]]:
         """The blocks and sentences by intent, and by kind of thing where it is about one kind."""
         found: dict[str, list[tuple[Any, Any]]] = {}
@@ -82,13 +94,27 @@ class Templates:
                 found.setdefault(kind, []).extend((block, sentence) for sentence in block.sentences)
         return found
 
-    def fill(self, block: Any, sentence: Any, home: Home, random: np.random.Generator) -> str:
-        """One text of a sentence's template."""
-        text = _Speaker(self, block, home, random).say(sentence.expression)
+    def fill(
+        self, block: Any, sentence: Any, home: Home, random: np.random.Generator, *, marked: bool = False
+    ) -> str:
+        """One text of a sentence's template; marked: with the words of its slots, as in `say_marked`."""
+        text = _Speaker(self, block, home, random, marked).say(sentence.expression)
         if self.polite and random.random() < _POLITE:
             word = self.polite[int(random.integers(len(self.polite)))]
             text = f"{word} {text}" if random.random() < 0.5 else f"{text} {word}"
         return " ".join(text.lower().split())
+
+
+def in_words(number: float, language: str) -> str:
+    """A number as Unicode's rules spell it in a language."""
+    return str(_speller(language).format_number(number).text)
+
+
+@functools.cache
+def _speller(language: str) -> Any:
+    from unicode_rbnf import RbnfEngine
+
+    return RbnfEngine.for_language(language)
 
 
 @dataclass
@@ -99,6 +125,7 @@ class _Speaker:
     block: Any
     home: Home
     random: np.random.Generator
+    marked: bool = False
 
     def say(self, part: Any, depth: int = 0) -> str:
         from hassil.expression import Alternative, Group, ListReference, Permutation, RuleReference, TextChunk
@@ -121,18 +148,28 @@ class _Speaker:
         return self._word(part.list_name, depth)
 
     def _word(self, slot: str, depth: int) -> str:
-        """A word for a slot: the home's own, else one of the template's list."""
+        """A word for a slot: the home's own, else one of the template's list; marked, where it is asked."""
+        said, number = self._said(slot, depth)
+        if not self.marked:
+            return said
+        return f"[{said}]({slot})" if number is None else f"[{said}]({slot}={number})"
+
+    def _said(self, slot: str, depth: int) -> tuple[str, float | None]:
+        """A word for a slot, and the number that it stands for."""
         from hassil.intents import RangeSlotList, TextSlotList
 
         words = self._names() if slot == "name" else self.home.words.get(_WORDS_OF.get(slot, slot))
         if words:
-            return words[self._draw(len(words))]
+            return words[self._draw(len(words))], None
         known = self.block.slot_lists.get(slot) or self.templates._lists.get(slot)
         if isinstance(known, RangeSlotList):
-            numbers = known.get_numbers()
-            return str(list(numbers)[self._draw(len(list(known.get_numbers())))])
+            numbers = list(known.get_numbers())
+            number = numbers[self._draw(len(numbers))]
+            if self.marked and self.random.random() < _IN_WORDS:
+                return in_words(number, self.templates.language), number
+            return str(number), number
         if isinstance(known, TextSlotList) and known.values:
-            return self.say(known.values[self._draw(len(known.values))].text_in, depth + 1)
+            return self.say(known.values[self._draw(len(known.values))].text_in, depth + 1), None
         raise FleetDataError(
             f"assistant: nothing is known to say for {{{slot}}} in {self.templates.language!r}; "
             "add it to homes.json"
