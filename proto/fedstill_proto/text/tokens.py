@@ -103,9 +103,9 @@ _TOP_DOMAINS = (  # those that are words of a language are taken for one, as in 
     "hk|kr|vn|th|ph|sg|my|nz|au|za|ng|ke|eg|il|ir|sa|ae|pk|ie|ee|lv|lt"
 )
 _FILE_ENDS = (
-    "txt|pdf|docx?|xlsx?|pptx?|odt|ods|csv|json|xml|html?|css|js|ts|py|sh|c|h|cpp|hpp|rs|go|java|jar|md|rst|log|"
+    "txt|pdf|docx?|xlsx?|pptx?|odt|ods|csv|json|xml|html?|css|js|ts|py|sh|cpp|hpp|jar|md|rst|log|"
     "conf|cfg|ini|ya?ml|toml|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|ogg|wav|flac|avi|mkv|mov|zip|tar|gz|bz2|xz|tgz|"
-    "7z|rar|deb|rpm|iso|img|exe|dll|so|apk|dmg|bin|bak|list|sql|db"
+    "7z|rar|deb|rpm|iso|img|exe|dll|apk|dmg|bin|bak|sql|db"
 )
 _NAME = r"[\p{L}\p{M}\p{N}_]"
 _BEHIND = r"[^\s<>\"«»“”]{0,2000}[\p{L}\p{N}_/=&#%~+-]"
@@ -188,7 +188,7 @@ def tokenize(text: str) -> list[Token]:
         if kind is MARK:
             starts = starts or ends_sentence(piece, previous)
         elif kind is not EMOJI:
-            starts = False
+            starts = starts and len(piece) == 2 and piece[0] in "'’"  # "'s Avonds"
         previous, last_end = piece, end
     return tokens
 
