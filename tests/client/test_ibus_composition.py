@@ -34,7 +34,7 @@ NAMED = {
     "Left": KeyKind.MOVE,
     "Del": KeyKind.DELETE,
     "Shift": KeyKind.MODIFIER,
-    "F5": KeyKind.OTHER,
+    "Media": KeyKind.OTHER,
     "Compose": KeyKind.COMPOSE,
 }
 
@@ -90,7 +90,8 @@ class Writer:
             return
         if key.kind is KeyKind.BACKSPACE:
             self.text = self.text[:-1]
-        self.text += {KeyKind.ENTER: "\n", KeyKind.TAB: "\t"}.get(key.kind, key.character)
+        typed = key.character if key.kind is KeyKind.CHARACTER else ""
+        self.text += {KeyKind.ENTER: "\n", KeyKind.TAB: "\t"}.get(key.kind, typed)
 
     def leave(self) -> Writer:
         """The focus goes, and IBus gives the app the preedit."""
@@ -112,6 +113,8 @@ def suggestions(prefix: str) -> list[Suggestion]:
 
 
 def _named(name: str) -> Key:
+    if name in ("F1", "F2", "F3", "F9"):
+        return Key(KeyKind.CHOICE, name[1:])
     if name.startswith("^"):
         known = NAMED.get(name[1:])
         return Key(known, "", True) if known else Key(KeyKind.CHARACTER, name[1:], True)
@@ -159,7 +162,11 @@ def _named(name: str) -> Key:
         pytest.param("naïve straße ", "naïve straße ", "", id="letters of every kind"),
         pytest.param("привет ", "привет ", "", id="of every alphabet"),
         pytest.param("qu<Left>", "qu", "", id="moving away commits"),
-        pytest.param("qu<F5>", "qu", "", id="another key commits"),
+        pytest.param("qu<Media>", "qu", "", id="another key commits"),
+        pytest.param("qu<F3>", "", "quest ", id="F3 takes the third"),
+        pytest.param("the <F2>", "the ", "quietly ", id="and before a letter, too"),
+        pytest.param("xyz<F1>", "xyz", "", id="F1 is the app's where nothing is suggested"),
+        pytest.param("qu<F9>", "qu", "", id="and F9 where less is"),
         pytest.param("xyz<Tab>", "xyz\t", "", id="tab is the app's where nothing is suggested"),
         pytest.param("<Tab>", "\t", "", id="and before anything is typed"),
         pytest.param("qu<^a>", "qu", "", id="shortcuts commit and pass"),
@@ -314,7 +321,7 @@ def test_a_silent_agent_means_plain_typing() -> None:
     )
 
 
-@pytest.mark.parametrize(("key", "text"), [("<Tab>", "qu\t"), ("<Down>", "qu")])
+@pytest.mark.parametrize(("key", "text"), [("<Tab>", "qu\t"), ("<Down>", "qu"), ("<F2>", "qu")])
 def test_a_choice_waits_for_the_answer_and_is_the_app_s_without_one(key: str, text: str) -> None:
     writer = Writer(silent=True).keys(f"qu{key}")
     assert (writer.text, writer.typing.preedit) == ("", "qu")
@@ -394,7 +401,8 @@ def test_a_click_takes_a_suggestion() -> None:
         (0xFFFF, 0, "\x7f", Key(KeyKind.DELETE)),
         (0xFFE1, 0, "", Key(KeyKind.MODIFIER)),
         (0xFE03, 0, "", Key(KeyKind.MODIFIER)),  # AltGr
-        (0xFFC2, 0, "", Key(KeyKind.OTHER)),  # F5
+        (0xFFC2, 0, "", Key(KeyKind.CHOICE, "5")),
+        (0xFFC7, 0, "", Key(KeyKind.OTHER)),  # F10
         (0xFE51, 0, "", Key(KeyKind.DEAD, "\u0301")),
         (0xFE90, 0, "", Key(KeyKind.COMPOSE)),  # a dead key without an accent that goes with letters
         (0xFF20, 0, "", Key(KeyKind.COMPOSE)),

@@ -42,11 +42,11 @@ app = typer.Typer(
     "device.\n\n"
     "It needs Debian's ibus, gir1.2-ibus-1.0 and python3-gi, and a running agent of a keyboard "
     "(fedstill-agent serve).\n\n"
-    "[bold]Keys[/bold]: Tab takes the first suggestion, 1 to 9 and the mouse any, the arrows go along "
-    "them; the space keeps what you typed. Backspace right after a suggestion brings back what you had "
-    "typed; Escape hides the suggestions for the word. A sentence is learned when it ends: at its mark, at "
-    "Enter, or when you leave the field. In fields of passwords, PINs, numbers and addresses, in private "
-    "ones and in terminals, every key passes, and nothing is learned.",
+    "[bold]Keys[/bold]: Tab takes the first suggestion, F1 to F9 and the mouse any, 1 to 9 too once a letter "
+    "is typed, and the arrows go along them; the space keeps what you typed. Backspace right after a "
+    "suggestion brings back what you had typed; Escape hides the suggestions for the word. A sentence is "
+    "learned when it ends: at its mark, at Enter, or when you leave the field. In fields of passwords, PINs, "
+    "numbers and addresses, in private ones and in terminals, every key passes, and nothing is learned.",
 )
 
 

@@ -26,7 +26,8 @@ _INSIDE = _JOINING | frozenset("_·")  # of a word, between its letters
 _COMPOSED_KEYS = 2  # behind the key Compose, as nearly all of its sequences have
 _TEXT_CHANGING = frozenset({KeyKind.BACKSPACE, KeyKind.DELETE, KeyKind.CHARACTER})
 _LEAVES_TEXT = frozenset("csfpob")  # Ctrl with these copies, saves, finds: the text stays as it is
-_CHOOSING = frozenset({KeyKind.TAB, KeyKind.UP, KeyKind.DOWN})
+_CHOOSING = frozenset({KeyKind.TAB, KeyKind.CHOICE})
+_ARROWS = frozenset({KeyKind.UP, KeyKind.DOWN})
 _LEAVING = frozenset({KeyKind.TAB, KeyKind.UP, KeyKind.DOWN, KeyKind.MOVE})  # the place that is typed at
 
 
@@ -250,6 +251,9 @@ class Composition:
             case KeyKind.TAB | KeyKind.ENTER if self._cursor is not None:
                 self._take(self._cursor, outcome)
                 return True
+            case KeyKind.CHOICE if int(key.character) in self._places():
+                self._take(int(key.character) - 1, outcome)
+                return True
             case KeyKind.TAB if self.suggestions:
                 self._take(0, outcome)
                 return True
@@ -399,7 +403,7 @@ class Composition:
         if self._is_answered or self.question is None or key.is_shortcut or self._accent:
             return False
         chooses = key.kind is KeyKind.CHARACTER and key.character in "123456789" and self._letters != ""
-        return chooses or (key.kind in _CHOOSING and (key.kind is KeyKind.TAB or self._letters != ""))
+        return chooses or key.kind in _CHOOSING or (key.kind in _ARROWS and self._letters != "")
 
     def _release_held(self, outcome: KeyOutcome) -> None:
         """Do what the key that was held back does now."""

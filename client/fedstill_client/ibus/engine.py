@@ -167,9 +167,8 @@ class _IBusScreen:
         self._engine.commit_text(self._ibus.Text.new_from_string(text))
 
     def forward(self, key: Key) -> None:
-        symbol = self._ibus.KEY_Tab if not key.character else self._ibus.unicode_to_keyval(key.character)
         for state in (0, self._ibus.ModifierType.RELEASE_MASK):
-            self._engine.forward_key_event(symbol, 0, state)
+            self._engine.forward_key_event(key.symbol, 0, state)
 
     def show_preedit(self, text: str, *, is_taken: bool) -> None:
         shown = self._ibus.Text.new_from_string(text)

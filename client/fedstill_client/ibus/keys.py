@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class KeyKind(enum.Enum):
@@ -19,6 +19,7 @@ class KeyKind(enum.Enum):
     DOWN = enum.auto()
     MOVE = enum.auto()  # the cursor, elsewhere
     DELETE = enum.auto()
+    CHOICE = enum.auto()  # of a place in the lookup table, by a key that types nothing
     DEAD = enum.auto()  # an accent, which the next letter takes
     COMPOSE = enum.auto()  # begins a sequence of keys that the app puts together
     MODIFIER = enum.auto()
@@ -31,13 +32,15 @@ class Key:
 
     Attributes:
         kind: What it is for.
-        character: What it types; of a dead key, the combining accent.
+        character: What it types; of a dead key, the combining accent; of a choice, its digit.
         is_shortcut: Whether Ctrl, Alt or Super is held with it.
+        symbol: The key symbol.
     """
 
     kind: KeyKind
     character: str = ""
     is_shortcut: bool = False
+    symbol: int = field(default=0, compare=False)
 
 
 # Bits of a key event's state (X11's masks, and IBus's own).
@@ -88,6 +91,7 @@ SPACING = dict(
 """How an accent stands by itself, where it does."""
 _DEAD_SYMBOLS = range(0xFE50, 0xFEA0)
 _ISO_LEFT_TAB = 0xFE20
+_F_KEYS = range(0xFFBE, 0xFFC7)  # F1 to F9
 
 
 def is_release(state: int) -> bool:
@@ -106,10 +110,12 @@ def key_of(symbol: int, state: int, character: str) -> Key:
     is_shortcut = bool(state & _SHORTCUT)
     kind = _KINDS.get(symbol)
     if kind is not None:
-        return Key(kind, "", is_shortcut)
+        return Key(kind, "", is_shortcut, symbol)
+    if symbol in _F_KEYS:
+        return Key(KeyKind.CHOICE, str(_F_KEYS.index(symbol) + 1), is_shortcut, symbol)
     if symbol in _DEAD_SYMBOLS:
         accent = _DEAD.get(symbol, "")
-        return Key(KeyKind.DEAD if accent else KeyKind.COMPOSE, accent, is_shortcut)
+        return Key(KeyKind.DEAD if accent else KeyKind.COMPOSE, accent, is_shortcut, symbol)
     if symbol != _ISO_LEFT_TAB and character and not unicodedata.category(character).startswith("C"):
-        return Key(KeyKind.CHARACTER, character, is_shortcut)
-    return Key(KeyKind.OTHER, "", is_shortcut)
+        return Key(KeyKind.CHARACTER, character, is_shortcut, symbol)
+    return Key(KeyKind.OTHER, "", is_shortcut, symbol)
