@@ -47,12 +47,18 @@ class Seen:
         table: The words of the lookup table.
         cursor: The place in it that is marked.
         note: The auxiliary text.
+        updates: How often the lookup table has changed.
+        key_ms: From the last key to the widget's answer, in milliseconds; None where there is none yet.
+        table_ms: From the last key to the last change of the lookup table.
     """
 
     texts: dict[str, str]
     table: list[str]
     cursor: int | None
     note: str
+    updates: int
+    key_ms: float | None
+    table_ms: float | None
 
 
 class Desktop:
@@ -113,6 +119,13 @@ class Desktop:
     def press(self, *keys: str) -> None:
         """Press keys, by X's names."""
         self.run("xdotool", "key", "--delay", "8", *keys)
+
+    def press_one(self, key: str) -> None:
+        """Press a key, by the character that it types or by X's name."""
+        if len(key) == 1:
+            self.run("xdotool", "type", "--delay", "0", "--", key)
+        else:
+            self.run("xdotool", "key", "--delay", "0", key)
 
     def type(self, text: str) -> None:
         """Type letters and marks, key by key."""

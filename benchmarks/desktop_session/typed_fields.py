@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from fedstill_client.ibus.bindings import load_bindings
 
+_SEEN_BY_IBUS = 3 << 24  # bits of the state of a key event that IBus gives back to the app
 PURPOSES = {
     "line": "FREE_FORM",
     "page": "FREE_FORM",
@@ -26,9 +28,41 @@ PURPOSES = {
 }
 
 
-def recording_panel(ibus: Any, bus: Any) -> tuple[Any, dict[str, Any]]:
+class KeyTiming:
+    """How long after the last key the widget answered, and the lookup table changed last, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] = {}
+        self._pressed = 0.0
+
+    def press(self) -> None:
+        """A key comes to the program."""
+        self._pressed = time.perf_counter()
+        self.told |= {"key_ms": None, "table_ms": None}
+
+    def answer(self, *_: Any) -> None:
+        """The text of the widget, or its preedit, changes."""
+        if self._pressed and self.told["key_ms"] is None:
+            self.told["key_ms"] = 1e3 * (time.perf_counter() - self._pressed)
+
+    def table(self) -> None:
+        """The lookup table changes."""
+        self.told["updates"] += 1
+        if self._pressed:
+            self.told["table_ms"] = 1e3 * (time.perf_counter() - self._pressed)
+
+
+def recording_panel(ibus: Any, bus: Any, timing: KeyTiming) -> tuple[Any, dict[str, Any]]:
     """IBus's panel, and what it was told last."""
-    told: dict[str, Any] = {"table": [], "cursor": None, "note": ""}
+    told: dict[str, Any] = {
+        "table": [],
+        "cursor": None,
+        "note": "",
+        "updates": 0,
+        "key_ms": None,
+        "table_ms": None,
+    }
+    timing.told = told
 
     class Panel(ibus.PanelService):  # type: ignore[misc]
         __gtype_name__ = "RecordingPanel"
@@ -36,10 +70,12 @@ def recording_panel(ibus: Any, bus: Any) -> tuple[Any, dict[str, Any]]:
         def do_update_lookup_table(self, table: Any, visible: bool) -> None:
             count = table.get_number_of_candidates() if visible else 0
             told["table"] = [table.get_candidate(place).get_text() for place in range(count)]
+            timing.table()
             told["cursor"] = table.get_cursor_pos() if count and table.is_cursor_visible() else None
 
         def do_hide_lookup_table(self) -> None:
             told["table"], told["cursor"] = [], None
+            timing.table()
 
         def do_update_auxiliary_text(self, text: Any, visible: bool) -> None:
             told["note"] = text.get_text() if visible else ""
@@ -81,6 +117,19 @@ class Fields:
         if name != "page":
             self._fields[name].set_position(-1)
 
+    def time(self, gdk: Any, gtk: Any, timing: KeyTiming) -> None:
+        """Have all keys timed, from when they come from the screen: IBus takes them before any widget."""
+
+        def on_event(event: Any) -> None:
+            if event.type == gdk.EventType.KEY_PRESS and not event.key.state & _SEEN_BY_IBUS:
+                timing.press()
+            gtk.main_do_event(event)
+
+        gdk.event_handler_set(on_event)
+        for name, made in self._fields.items():
+            made.connect("preedit-changed", timing.answer)
+            made.get_buffer().connect("changed" if name == "page" else "notify::text", timing.answer)
+
     def put(self, name: str, text: str) -> None:
         """Have a field hold a text, as an app does that opens a file."""
         self._fields[name].set_text(text)
@@ -95,8 +144,10 @@ def main() -> None:
     """Show the window until "quit", or the end of stdin."""
     gtk, glib, ibus = load_bindings("Gtk", "3.0"), load_bindings("GLib", "2.0"), load_bindings("IBus")
     ibus.init()
-    panel, told = recording_panel(ibus, ibus.Bus())
+    timing = KeyTiming()
+    panel, told = recording_panel(ibus, ibus.Bus(), timing)
     fields = Fields(gtk)
+    fields.time(load_bindings("Gdk", "3.0"), gtk, timing)
 
     def obey(words: list[str]) -> None:
         match words:
