@@ -18,6 +18,7 @@ from typing import Any
 from fedstill_client.ibus.bindings import load_bindings
 
 _SEEN_BY_IBUS = 3 << 24  # bits of the state of a key event that IBus gives back to the app
+_DIRECTIONS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"  # signs around a candidate that say how it runs
 PURPOSES = {
     "line": "FREE_FORM",
     "page": "FREE_FORM",
@@ -69,9 +70,10 @@ def recording_panel(ibus: Any, bus: Any, timing: KeyTiming) -> tuple[Any, dict[s
 
         def do_update_lookup_table(self, table: Any, visible: bool) -> None:
             count = table.get_number_of_candidates() if visible else 0
-            told["table"] = [table.get_candidate(place).get_text() for place in range(count)]
-            timing.table()
+            found = (table.get_candidate(place).get_text() for place in range(count))
+            told["table"] = [text.strip(_DIRECTIONS) for text in found]
             told["cursor"] = table.get_cursor_pos() if count and table.is_cursor_visible() else None
+            timing.table()
 
         def do_hide_lookup_table(self) -> None:
             told["table"], told["cursor"] = [], None
