@@ -92,12 +92,13 @@ def made_package(public: list[str], minutes: float) -> StudentPackage:
     digest = hashlib.sha256("\n".join([*public, str(minutes), FAMILY]).encode()).hexdigest()[:16]
     fleet = cache_folder() / "ibus" / digest
     if not (fleet / "made").is_file():
-        shutil.rmtree(fleet, ignore_errors=True)
         fleet.parent.mkdir(parents=True, exist_ok=True)
         texts = fleet.parent / f"{digest}.txt"
         texts.write_text("\n".join(public) + "\n")
         server = [sys.executable, "-m", "fedstill_server.cli"]
-        subprocess.run([*server, "init", str(fleet), "--host", "127.0.0.1"], check=True, stdout=sys.stderr)
+        if not fleet.is_dir():
+            init = [*server, "init", str(fleet), "--host", "127.0.0.1"]
+            subprocess.run(init, check=True, stdout=sys.stderr)
         prepare = ["--public", str(texts), "--families", FAMILY, "--language", "en"]
         command = [*server, "prepare", str(fleet), *prepare, "--minutes", str(minutes)]
         subprocess.run(command, check=True, stdout=sys.stderr)
