@@ -17,13 +17,19 @@ import click
 import pytest
 import typer
 from fedstill_client.cli import app as agent_app
+from fedstill_client.ibus.cli import app as ibus_app
 from fedstill_server.cli import cli as server_app
 from fedstill_sim.cli import app as sim_app
 from rich.markup import render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXTS = [path for at in ("*.md", "docs/**/*.md", "examples/**/*.md") for path in sorted(REPOSITORY.glob(at))]
-APPS = {"fedstill-agent": agent_app, "fedstill-server": server_app, "fedstill-sim": sim_app}
+APPS = {
+    "fedstill-agent": agent_app,
+    "fedstill-ibus": ibus_app,
+    "fedstill-server": server_app,
+    "fedstill-sim": sim_app,
+}
 
 
 class Assets(HTMLParser):
