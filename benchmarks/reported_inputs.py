@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its fi
 from fedstill_client.agent.agent import Agent
 from fedstill_proto.errors import FedstillError
 
-from benchmarks.reported.homes import Homes, run
+from benchmarks.reported.homes import Homes, Ran, run
 from benchmarks.reported.network_cases import NETWORK_CASES
 
 Case = Callable[[Path, Homes], tuple[bool, str]]
@@ -102,6 +102,11 @@ def _all_refused(homes: Homes, *commands: Sequence[object], words: str) -> tuple
     return not wrong, f"{len(ran) - len(wrong)} of {len(ran)} refused: {shown[:160]}"
 
 
+def _simulated(data: Path, out: Path, *, family: str = "mlp-small") -> Ran:
+    how = ("--families", family, "--rounds", 1, "--baselines", "none", "--out", out)
+    return run("fedstill-sim", "run", "--data", data, *how)
+
+
 def bare_arrays(folder: Path, homes: Homes) -> tuple[bool, str]:
     fleet = homes.folder / "bare-fleet"
     data = homes.folder / "bare-data"
@@ -151,10 +156,7 @@ def labels_of_a_million(folder: Path, homes: Homes) -> tuple[bool, str]:
     run("fedstill-server", "init", fleet, "--host", "127.0.0.1", "--without-proxy")
     started = time.perf_counter()
     out = homes.folder / "million-out"
-    simulated = run(
-        "fedstill-sim", "run", "--data", data, "--families", "mlp-small", "--rounds", 1, "--baselines", "none",
-        "--out", out, within_s=60,
-    )  # fmt: skip
+    simulated = _simulated(data, out)
     prepared = run(
         "fedstill-server", "prepare", fleet, "--public", data / "public.npz", "--rounds", 1, within_s=60
     )
@@ -167,10 +169,7 @@ def labels_of_a_million(folder: Path, homes: Homes) -> tuple[bool, str]:
 
 def labels_with_gaps(folder: Path, homes: Homes) -> tuple[bool, str]:
     out = homes.folder / "gaps-out"
-    ran = run(
-        "fedstill-sim", "run", "--data", folder / "labels_10_20_30_40", "--families", "mlp-small", "--rounds", 1,
-        "--baselines", "none", "--out", out,
-    )  # fmt: skip
+    ran = _simulated(folder / "labels_10_20_30_40", out)
     if ran.code:
         return ran.refused, ran.words.strip().split("\n")[-1][:160]
     config = json.dumps(json.loads((out / "result.json").read_text()))
@@ -178,11 +177,7 @@ def labels_with_gaps(folder: Path, homes: Homes) -> tuple[bool, str]:
 
 
 def channels_last(folder: Path, homes: Homes) -> tuple[bool, str]:
-    out = homes.folder / "channels-out"
-    ran = run(
-        "fedstill-sim", "run", "--data", folder / "channels_last", "--families", "cnn", "--rounds", 1,
-        "--baselines", "none", "--out", out,
-    )  # fmt: skip
+    ran = _simulated(folder / "channels_last", homes.folder / "channels-out", family="cnn")
     words = " ".join(ran.words.split())
     good = ran.code == 0 or (ran.refused and "channels" in words)
     return good and "Traceback" not in words, ("read" if ran.code == 0 else words[-160:])
@@ -358,15 +353,13 @@ def bytes_as_pixels(folder: Path, homes: Homes) -> tuple[bool, str]:
     data = homes.folder / "bytes-data"
     data.mkdir(exist_ok=True)
     for name in ("public", "global_test", "client_0", "client_1"):
-        np.savez(data / f"{name}.npz", x=rng.integers(0, 256, (60, 8, 8), np.uint8), y=rng.integers(0, 4, 60))
+        x, y = rng.integers(0, 256, (60, 8, 8), np.uint8), rng.integers(0, 4, 60)
+        np.savez(data / f"{name}.npz", x=x, y=y)
     run("fedstill-server", "init", fleet, "--host", "127.0.0.1", "--without-proxy")
     prepared = run(
         "fedstill-server", "prepare", fleet, "--public", file, "--families", "mlp-small", "--rounds", 1
     )
-    simulated = run(
-        "fedstill-sim", "run", "--data", data, "--families", "mlp-small", "--rounds", 1, "--baselines", "none",
-        "--out", homes.folder / "bytes-out",
-    )  # fmt: skip
+    simulated = _simulated(data, homes.folder / "bytes-out")
     return (
         prepared.code == simulated.code,
         f"prepare ends with {prepared.code}, the simulator with {simulated.code}",
@@ -416,7 +409,7 @@ def main() -> int:
     asked = parser.parse_args()
     wrong = []
     with tempfile.TemporaryDirectory() as scratch:
-        homes = Homes(asked.work or Path(scratch))
+        homes = Homes(Path(scratch), kept=asked.work or Path(scratch) / "homes")
         for number in asked.only:
             case = CASES[number]
             try:
@@ -428,9 +421,8 @@ def main() -> int:
                 flush=True,
             )
             wrong += [] if right else [number]
-    print(
-        f"{len(asked.only) - len(wrong)} of {len(asked.only)} right{': wrong ' + ' '.join(wrong) if wrong else ''}"
-    )
+    right = len(asked.only) - len(wrong)
+    print(f"{right} of {len(asked.only)} right; wrong: {' '.join(wrong) or 'none'}")
     return 1 if wrong else 0
 
 

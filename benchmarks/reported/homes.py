@@ -43,10 +43,10 @@ def run(name: str, *words: object, within_s: float = 120.0) -> Ran:
 
 
 class Homes:
-    """Fresh copies of the home of a keyboard of the plays, and of an assistant of 1,200 English utterances."""
+    """Fresh copies of homes: a keyboard of the plays, and an assistant of 1,200 English utterances."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, kept: Path) -> None:
+        self.folder, self.kept = folder, kept  # of copies; of what they are copies of
         self._copies = 0
 
     def keyboard(self) -> Path:
@@ -58,7 +58,7 @@ class Homes:
         return self._copy("assistant", self._make_assistant)
 
     def _copy(self, name: str, make: object) -> Path:
-        made = self.folder / name / "home"
+        made = self.kept / name / "home"
         if not made.is_dir():
             made.parent.mkdir(parents=True)
             make(made.parent)  # type: ignore[operator]
@@ -103,7 +103,7 @@ class Homes:
         up = RunningCommand(folder / "up.log", "fedstill-server", "up", fleet)
         up.start()
         try:
-            words = ("enrol", enrolment, "--name", "kitchen", "--home", home, "--allow", "plain")
-            wait_until(lambda: run("fedstill-agent", *words).code == 0, seconds=90, what="to enrol")
+            enrol = ("enrol", enrolment, "--name", "kitchen", "--home", home, "--allow", "plain")
+            wait_until(lambda: run("fedstill-agent", *enrol).code == 0, seconds=90, what="to enrol")
         finally:
             up.end()

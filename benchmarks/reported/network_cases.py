@@ -32,7 +32,7 @@ def addresses(folder: Path, homes: Homes) -> tuple[bool, str]:
 
 def names_of_devices(folder: Path, homes: Homes) -> tuple[bool, str]:
     homes.keyboard()
-    enrolment = homes.folder / "keyboard" / "enrolment"
+    enrolment = homes.kept / "keyboard" / "enrolment"
     long = run("fedstill-agent", "enrol", enrolment, "--name", "k" * 65, "--home", homes.folder / "named")
     blank = run("fedstill-agent", "enrol", enrolment, "--name", " kitchen", "--home", homes.folder / "blank")
     told = blank.words.strip().split("\n")[-1][:160]
@@ -42,7 +42,7 @@ def names_of_devices(folder: Path, homes: Homes) -> tuple[bool, str]:
 def files_with_byte_order_marks(folder: Path, homes: Homes) -> tuple[bool, str]:
     homes.keyboard()
     marked = homes.folder / "marked"
-    marked.write_bytes(b"\xef\xbb\xbf" + (homes.folder / "keyboard" / "enrolment").read_bytes())
+    marked.write_bytes(b"\xef\xbb\xbf" + (homes.kept / "keyboard" / "enrolment").read_bytes())
     ran = run(
         "fedstill-agent", "enrol", marked, "--name", "den", "--home", homes.folder / "den", "--allow", "plain"
     )
