@@ -236,6 +236,6 @@ def _read_words(file: Path) -> npt.NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without lines
-            return np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.int64)
+            return np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.int64, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise FedstillError(f"{file}: is not a table of words' numbers with commas: {error}") from None
