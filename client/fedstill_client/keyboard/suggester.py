@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,10 @@ from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
 from fedstill_client.keyboard.alphabet import Alphabet
 from fedstill_client.keyboard.casing import Casing
-from fedstill_client.keyboard.correction.as_typed import is_bare_letter, with_as_typed
+from fedstill_client.keyboard.correction.as_typed import ACCENTED_SHARE, is_bare_letter, with_as_typed
+from fedstill_client.keyboard.correction.corrector import Meant
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout, layout_named, layout_of_languages
+from fedstill_client.keyboard.correction.two_words import two_words
 from fedstill_client.keyboard.correction.word_corrections import MEANT_TIMES, WordCorrections
 from fedstill_client.keyboard.interpolation import Evidence, Weights, default_weights
 from fedstill_client.keyboard.next_word_model import NextWordModel
@@ -37,6 +39,7 @@ MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed: once may be a typing error
 RESERVED_TIMES, RESERVED_LETTERS = 3, 2
 _FEW = 4  # tokens
+_BARE = 4  # letters by themselves that may stand among the likeliest words, and are not shown
 
 Scores = npt.NDArray[np.float64]
 
@@ -151,18 +154,34 @@ class Suggester:
         chances = np.zeros(len(words))
         chances[meant.places] = scores[meant.places] * meant.likelihoods
         self._hold_back(chances, meant.places[own[meant.places]], keyboard)
-        best = [int(meant.places[at]) for at in _largest(chances[meant.places], k)]
-        chosen = self._presented(best, scores, typed, k, whole=self._whole_word(typed, chances, keyboard))
-        return [
-            self._suggestion(
-                at,
-                float(chances[at]),
-                "completion" if words[at].startswith(typed) else "correction",
-                context,
-                letters,
-            )
-            for at in chosen
-        ]
+        best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
+        whole = self._whole_word(typed, chances, keyboard)
+        chosen = self._presented(best, scores, typed, k, whole=whole)
+        if whole is None:
+            accented = _accented(meant, chances)
+            chosen = with_as_typed(chosen, chances, accented, letters=len(typed), k=k, share=ACCENTED_SHARE)
+        found = [self._found(at, float(chances[at]), typed, context, letters) for at in chosen]
+        here = alphabet.with_prefix(typed)
+        return found if here.stop > here.start else self._with_two_words(found, scores, context, letters, k)
+
+    def _found(self, at: int, chance: float, typed: str, context: str, letters: str) -> Suggestion:
+        kind = "completion" if self._suggestable().words[at].startswith(typed) else "correction"
+        return self._suggestion(at, chance, kind, context, letters)
+
+    def _with_two_words(
+        self, found: list[Suggestion], scores: Scores, context: str, letters: str, k: int
+    ) -> list[Suggestion]:
+        """The suggestions, and among them the two words that the letters may be, without a space."""
+        meant = two_words(self._suggestable().words, scores, normal(letters))
+        if meant is None or (len(found) == k and found[-1].chance >= meant.chance):
+            return found
+        left = letters[: len(meant.left)]
+        at = self.place(meant.left)
+        if at is not None and meant.between == " ":
+            left = self._suggestion(at, 0.0, "", context, left).word
+        right = self._suggestion(meant.right, meant.chance, "correction", f"{context} {left}", "")
+        both = replace(right, word=f"{left}{meant.between}{right.word}")
+        return sorted([*found, both], key=lambda each: -each.chance)[:k]
 
     def scores(self, context: str) -> Scores:
         """The probabilities of all words that may be suggested, in the order of the alphabet.
@@ -206,7 +225,7 @@ class Suggester:
     def shown(self, scores: Scores, typed: str, k: int) -> list[int]:
         """Places in `scores` of the k words that are shown once `typed` is there, the likeliest first."""
         here = self.with_prefix(typed)
-        best = [here.start + at for at in _largest(scores[here], k)]
+        best = [here.start + at for at in _largest(scores[here], k + _BARE)]
         return self._presented(best, scores, typed, k, whole=self.place(typed))
 
     def _presented(
@@ -214,7 +233,7 @@ class Suggester:
     ) -> list[int]:
         """The places of the k words to show, given the best: those with a place of their own are put in."""
         words = self._suggestable().words
-        best = [at for at in best if not is_bare_letter(words[at], float(scores[at]))]
+        best = [at for at in best if not is_bare_letter(words[at], float(scores[at]))][:k]
         reserved = self._reserved(scores, typed)
         if reserved is not None and reserved not in best:
             best = [*best[: k - 1], reserved]
@@ -333,6 +352,12 @@ class Suggester:
         alphabet = self._suggestable()
         own = bool(alphabet.numbers[at] >= self.ngrams.listed)
         return Suggestion(self._casing.written(alphabet.words[at], context, letters), chance, kind, own)
+
+
+def _accented(meant: Meant, chances: Scores) -> int | None:
+    """The place of the likeliest whole word that the letters are but for accents and apostrophes."""
+    places = meant.places[meant.whole & (meant.edits == 0) & (meant.likelihoods < 1)]
+    return int(places[np.argmax(chances[places])]) if len(places) else None
 
 
 def _largest(scores: Scores, k: int) -> list[int]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 WHOLE_FROM = 4
 """Letters from which on a whole word is always shown, for its owner sees that it is spelt right."""
 SHORT_SHARE = 0.3  # of the least of the shown words' chance that a shorter one needs
+ACCENTED_SHARE = 0.05  # the same of one whose accents or apostrophe are left out, as they often are
 BARE_LETTER = 0.005  # the chance from which on a single letter is a word
 _SCRIPTS_OF_WORDS = {"CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO", "YI"}  # one sign may be a word
 
@@ -17,7 +18,13 @@ Chances = npt.NDArray[np.float64]
 
 
 def with_as_typed(
-    shown: list[int], chances: Chances, typed: int | None, *, letters: int, k: int
+    shown: list[int],
+    chances: Chances,
+    typed: int | None,
+    *,
+    letters: int,
+    k: int,
+    share: float = SHORT_SHARE,
 ) -> list[int]:
     """The places of the words to show, with the whole word that is typed first.
 
@@ -29,11 +36,12 @@ def with_as_typed(
         typed: The place of the word that the letters are by themselves; None where they are none.
         letters: How many letters these are.
         k: How many words are shown.
+        share: Of the least of the shown words' chance, what a short word needs.
     """
     if typed is None or not shown:
         return shown
     if typed not in shown and len(shown) == k:
-        enough = chances[typed] >= SHORT_SHARE * chances[shown[-1]]
+        enough = chances[typed] >= share * chances[shown[-1]]
         if letters < 2 or (letters < WHOLE_FROM and not enough):
             return shown
     return [typed, *(place for place in shown if place != typed)][:k]

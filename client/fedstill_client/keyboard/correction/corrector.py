@@ -47,11 +47,13 @@ class Meant:
         places: Their places in the word list, in its order [n].
         likelihoods: p(typed | the word is being typed) of each, 1 where it begins so [n].
         edits: The errors of each; left-out accents and apostrophes are none [n].
+        whole: Whether the letters are the whole word, and not the beginning of it [n].
     """
 
     places: IntArray
     likelihoods: npt.NDArray[np.float64]
     edits: IntArray
+    whole: npt.NDArray[np.bool_]
 
 
 def edits_allowed(typed: str) -> int:
@@ -95,18 +97,24 @@ class Corrector:
             edits: How many errors they may have; edits_allowed(typed) where that is not given.
         """
         most = edits_allowed(typed) if edits is None else edits
-        costs = np.full(len(self.words), _INFINITE)
+        costs, whole = np.full(len(self.words), _INFINITE), np.zeros(len(self.words), bool)
         if len(typed) <= MAX_LETTERS and self._tree.levels and all(map(is_letter, typed)):
-            self._search(typed, layout, most, costs)
+            self._search(typed, layout, most, costs, whole)
         begin = bisect_left(self.words, typed)
-        costs[begin : bisect_left(self.words, typed + _LAST, begin)] = 0.0
+        here = slice(begin, bisect_left(self.words, typed + _LAST, begin))
+        costs[here], whole[here] = 0.0, False
+        if here.start < here.stop and self.words[begin] == typed:
+            whole[begin] = True
         places = np.flatnonzero(costs < _INFINITE)
         found = np.round(costs[places].astype(np.float64), _DECIMALS)
         counts = np.floor(found / EDIT)
-        return Meant(places, np.exp(counts * EDIT - found), counts.astype(np.int64))
+        likelihoods = np.exp(counts * EDIT - found)
+        return Meant(places, likelihoods, counts.astype(np.int64), whole[places])
 
-    def _search(self, typed: str, layout: KeyboardLayout, most: int, costs: Costs) -> None:
-        """Put the least cost of each word that is found into `costs` [words]."""
+    def _search(
+        self, typed: str, layout: KeyboardLayout, most: int, costs: Costs, whole_words: npt.NDArray[np.bool_]
+    ) -> None:
+        """Put the least cost of each word that is found into `costs` [words], and which are whole."""
         letters = len(typed)
         limit = np.float32(EDIT * most + MOST_NATS)
         replace = np.stack([self._column(letter, layout) for letter in typed], axis=1)  # [alphabet, letters]
@@ -153,9 +161,11 @@ class Corrector:
                 break
             beginnings, parents, rows, parent_letters = children[on], over[on], new[on], letter[on]
         if ends:
-            self._collect(ends, costs)
+            self._collect(ends, costs, whole_words)
 
-    def _collect(self, ends: Sequence[tuple[int, IntArray, Costs]], costs: Costs) -> None:
+    def _collect(
+        self, ends: Sequence[tuple[int, IntArray, Costs]], costs: Costs, whole_words: npt.NDArray[np.bool_]
+    ) -> None:
         levels = self._tree.levels
         start = np.concatenate([levels[depth - 1].start[at] for depth, at, _ in ends]).astype(np.int64)
         stop = np.concatenate([levels[depth - 1].stop[at] for depth, at, _ in ends]).astype(np.int64)
@@ -164,9 +174,11 @@ class Corrector:
         words = ranges(start, stop - start)
         cost, depth = np.repeat(cost, stop - start), np.repeat(depth, stop - start)
         # An error is the more likely one, the less is left to type: only a whole word gets no other chance.
-        cost += np.where((cost >= EDIT) & (self._lengths[words] > depth), self._unfinished, np.float32(0))
+        more = self._lengths[words] > depth
+        cost += np.where((cost >= EDIT) & more, self._unfinished, np.float32(0))
         order = np.argsort(-cost, kind="stable")  # the cheapest last: where two meet, the last one stays
-        costs[self._places[words[order]]] = cost[order]
+        places = self._places[words[order]]
+        costs[places], whole_words[places] = cost[order], ~more[order]
 
     def _column(self, letter: str, layout: KeyboardLayout) -> Costs:
         """The cost of a letter typed for each of the alphabet [alphabet]."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_client.keyboard.correction.corrector import MIN_LETTERS, Corrector, Meant
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout
 
+TWO_EDITS_FROM = 8  # letters of a word of the owner's that may have two errors
 MEANT_TIMES = 10
 """A word that the owner typed so often is meant, however much it looks like one of the lists."""
 
@@ -33,7 +34,7 @@ class _Part:
 
     def meant(self, typed: str, layout: KeyboardLayout, *, edits: int | None = None) -> Meant:
         found = self.corrector.meant(typed, layout, edits=edits)
-        return Meant(self.places[found.places], found.likelihoods, found.edits)
+        return replace(found, places=self.places[found.places])
 
 
 class WordCorrections:
@@ -64,6 +65,7 @@ class WordCorrections:
             places[order],
             np.concatenate([found.likelihoods, others.likelihoods])[order],
             np.concatenate([found.edits, others.edits])[order],
+            np.concatenate([found.whole, others.whole])[order],
         )
 
     def rival(self, word: str, chances: npt.NDArray[np.float64], layout: KeyboardLayout) -> int | None:
@@ -77,9 +79,9 @@ class WordCorrections:
         if self._listed is None or self._words is None or len(word) < MIN_LETTERS:
             return None
         if word not in self._rivals:
-            found = self._listed.meant(word, layout, edits=1)
-            others = [self._words[place] for place in found.places.tolist()]
-            self._rivals[word] = tuple(other for other in others if _is_whole(word, other))
+            found = self._listed.meant(word, layout, edits=2 if len(word) >= TWO_EDITS_FROM else 1)
+            others = [self._words[place] for place in found.places[found.whole].tolist()]
+            self._rivals[word] = tuple(other for other in others if not _is_form(word, other))
         places = [bisect_left(self._words, other) for other in self._rivals[word]]
         return max(places, key=lambda place: float(chances[place]), default=None)
 
@@ -102,6 +104,7 @@ def _renewed(part: _Part | None, words: Sequence[str], places: IntArray) -> _Par
     return _Part(chosen, places, Corrector(chosen))
 
 
-def _is_whole(word: str, other: str) -> bool:
-    """Whether a word one error away is another one rather than a form of it, longer or shorter at the end."""
-    return abs(len(word) - len(other)) <= 1 and not word.startswith(other) and not other.startswith(word)
+def _is_form(word: str, other: str) -> bool:
+    """Whether one of two words is the other with an ending rather than with a letter doubled at its end."""
+    longer, shorter = (word, other) if len(word) > len(other) else (other, word)
+    return longer.startswith(shorter) and longer[-2:] != longer[-1] * 2
