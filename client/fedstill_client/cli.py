@@ -25,6 +25,7 @@ from fedstill_client.commands import (
     predict,
     privacy,
     proto,
+    words,
 )
 from fedstill_client.commands.options import AgentGroup, print_version
 
@@ -52,7 +53,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for group in (predict, personalize, agent, keyboard, assistant, policy, privacy, fleet, doctor, proto):
+for group in (predict, personalize, agent, keyboard, words, assistant, policy, privacy, fleet, doctor, proto):
     group.register(app)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedstill_proto.text.lexicon import Lexicon
-from fedstill_proto.text.vocabulary import WordList, normal, split
+from fedstill_proto.text.vocabulary import WordList, split
 
 from fedstill_client.keyboard.adaptation import Adaptation
 from fedstill_client.keyboard.correction.layouts import layout_named
@@ -59,7 +59,7 @@ class AgentKeyboard:
             new = _newest(everything, COUNTED_WORDS)
             typed = _TypedTexts(self._new_ngrams(), left_out=len(everything) - len(new))
             for word in store.words.imported():
-                typed.ngrams.add_imported(normal(word.word))
+                typed.ngrams.add_imported(word.word)
         for text in new:
             typed.add(text)
         model = self._model_of(student)

@@ -31,6 +31,12 @@ def suggest_command(
         str,
         typer.Option(help="The keyboard that it is typed on, by name; that of the device without it."),
     ] = "",
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private", help="By the installed package alone, with nothing of yours; nothing is kept of it."
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +55,7 @@ def suggest_command(
     usual one of the package's languages. A wrong name is answered with a list of all.
     """
     with reach(home) as agent:
-        suggestions = agent.suggest(context, prefix, k, layout=layout)
+        suggestions = agent.suggest(context, prefix, k, layout=layout, private=private)
     if as_json:
         print_json({"suggestions": [vars(suggestion) for suggestion in suggestions]})
     else:
@@ -72,13 +78,17 @@ def observe_text_command(
     file: Annotated[
         Path | None, typer.Option("--input", help="A file of texts, one a line.", show_default=False)
     ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Of a field that is nobody's business: nothing of it is kept.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep private texts: their words are suggested from then on, and the student learns from them.
 
-    They never leave the device. One in five is set aside for good, to measure on. When the command ends, all
-    are on the disk.
+    Numbers of four digits and more, and what looks like a password, key, card or address, are kept nowhere.
+    The rest never leaves the device. One in five is set aside for good, to measure on. When the command
+    ends, all are on the disk.
 
     [bold]Examples[/bold]
 
@@ -89,26 +99,32 @@ def observe_text_command(
     if (text is None) == (file is None):
         raise FedstillError("give a text, or --input FILE with one a line.")
     texts = [text or ""] if file is None else _read_texts(file)
-    ids = []
+    ids: list[int] = []
+    left_out = 0
     with reach(home) as agent:
         for typed in texts:
             try:
-                ids.append(agent.observe_text(typed))
+                kept_text = agent.observe_text(typed, learn=not private)
             except FedstillError as error:
                 where = "" if file is None else f"{file}: {typed[:40]!r}: "
                 kept = f" The {len(ids)} texts before are kept." if ids else ""
                 raise FedstillError(f"{where}{error}{kept}") from None
+            left_out += kept_text.left_out
+            if kept_text:
+                ids.append(int(kept_text))
     if as_json:
-        print_json({"ids": ids})
+        print_json({"ids": ids, "left_out": left_out})
     else:
-        print_line(f"{len(ids)} texts kept.")
+        parts = f" {left_out} parts look private, and are kept nowhere." if left_out else ""
+        print_line(f"{len(ids)} texts kept.{parts}")
 
 
 def _read_texts(file: Path) -> list[str]:
     """The lines of a file that have a word in them."""
+    from fedstill_proto.text.private_text import private_parts
     from fedstill_proto.text.text_files import read_lines
     from fedstill_proto.text.vocabulary import is_word, split
 
     check_file(file)
     lines = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=FedstillError)
-    return [line for line in lines if any(map(is_word, split(line)))]
+    return [line for line in lines if any(map(is_word, split(line))) or private_parts(line)]

@@ -21,13 +21,14 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.text.lexicon import Lexicon
-from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, split
+from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, normal, split
 
 from fedstill_client.keyboard.alphabet import Alphabet
 from fedstill_client.keyboard.casing import OwnCasing
 
 _LONG_NUMBER = re.compile(r"\d{4}")
 _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії")
+IMPORTED_FORMS = 3  # times that the form of an imported word counts
 IMPORTED_SHARE, IMPORTED_MOST = 1e-4, 0.02  # of the probability, for an imported word and for all of them
 ORDERS = 3  # unigrams, bigrams, trigrams
 _OFTEN = 4  # classes of how often a history was typed: once, 2 to 3, 4 to 7 times, and more often
@@ -77,8 +78,10 @@ class UserNgrams:
                 following[word] = following.get(word, 0) + 1
 
     def add_imported(self, word: str) -> None:
-        """Take in a word of the owner's personal dictionary, by its key: it may be suggested at once."""
-        number = self._learn(word)
+        """Take in a word of the owner's personal dictionary, as it is written: it may be suggested now."""
+        for _ in range(IMPORTED_FORMS):
+            self.casing.add(f"a {word}")  # within a sentence
+        number = self._learn(normal(word))
         if number >= self.listed:
             self.imported[number] = None
 
