@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ _KEYBOARD_TEACHER = TeacherConfig(
 )
 
 _KNOWN_FREQUENCY = 1e-7  # from which on a word that a public text says once is no mistake
+_QUICK_WORDS = 10_000
 _FURTHER_LANGUAGE = 0.4  # of a dictionary
 _MOST_REPEATS = 4  # of a small language's text in an epoch
 
@@ -214,17 +216,26 @@ class TextTask(Task):
         return LexiconPlan(languages=tuple(codes), dictionary=min(dictionary, DICTIONARY_LIMIT))
 
     def _languages(self, public: Path, told: Callable[[str], None]) -> tuple[LanguageTexts, ...]:
-        return read_public_texts(
+        languages = read_public_texts(
             public,
             language=self.language,
             detect=detected_language,
             least_words=0 if self.quick else self.least_words,
             on_notice=told,
         )
+        if not all(one.language for one in languages):
+            told(
+                f"{public}: its language could not be told"
+                + ("" if find_spec("wordfreq") else " without wordfreq (pip install 'fedstill[keyboard]')")
+                + "; say --language CODE, and the dictionary gets its most frequent words"
+            )
+        return languages
 
     def _word_list(self, languages: Sequence[LanguageTexts], public: Path) -> WordList:
         try:
-            return word_list_of(languages, size=self.words, known=_known_words)
+            # A quick teacher's loss is over all words at once, which takes long of a long list.
+            size = min(self.words, _QUICK_WORDS) if self.quick else self.words
+            return word_list_of(languages, size=size, known=_known_words)
         except InvalidValue as error:
             raise ExamplesError(f"{public}: {error}") from None
 
