@@ -1,0 +1,1 @@
+"""Sentences that ask for nothing: what an assistant's student learns to leave alone."""

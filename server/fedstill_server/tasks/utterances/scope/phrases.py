@@ -1,0 +1,120 @@
+"""Words for sentences that ask for nothing, by language: nothing_asked.json.
+
+    common         words by which the language of an utterance is told
+    forms          how a verb that asks becomes another form of it: endings, longest first as they are tried
+    polite         templates around a wish that leave it one
+    negated, hypothetical, reported    templates around a wish after which nothing is asked
+    about          templates around a thing that somebody talks about
+    topics         sentences about other things, with {slots}
+
+A template is filled with the words of an utterance: {wish} is all of it, {first} {rest} its verb and what
+follows, {middle} {last} what follows without its last word, {thing} its last words.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from fedstill_proto.text.ngrams import words_of
+
+_HELD_OUT = 5  # of so many templates one is learned by nobody: confidence is fitted with it
+_LONGEST_THING = 3  # words
+_WHOLE = "^"  # before an ending that is a whole word
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The templates of one language."""
+
+    language: str
+    common: frozenset[str]
+    forms: Mapping[str, tuple[tuple[str, ...], ...]]
+    templates: Mapping[str, tuple[str, ...]]  # by kind
+    slots: Mapping[str, tuple[str, ...]]
+    topics: Mapping[str, tuple[str, ...]]
+
+    def part(self, templates: Sequence[str], *, held_out: bool) -> list[str]:
+        """The templates that are learned, or those that are held out."""
+        kept = [each for at, each in enumerate(templates) if (at % _HELD_OUT == _HELD_OUT - 1) == held_out]
+        return kept or list(templates)
+
+    def around(self, template: str, wish: str, random: np.random.Generator) -> str:
+        """A template around the words of an utterance."""
+        words = wish.split()
+        first, rest = words[0], words[1:]
+        length = max(1, min(len(words) - 1, 1 + int(random.integers(_LONGEST_THING))))
+        parts = {
+            **self._filled(random),
+            "wish": wish,
+            "first": first,
+            "rest": " ".join(rest),
+            "middle": " ".join(rest[:-1]),
+            "last": rest[-1] if rest else "",
+            "thing": " ".join(words[-length:]),
+            **{name: _in_form(first, endings) for name, endings in self.forms.items()},
+        }
+        return " ".join(template.format_map(parts).split())
+
+    def sentence(self, template: str, random: np.random.Generator) -> str:
+        """A sentence of a topic, its slots filled."""
+        return template.format_map(self._filled(random))
+
+    def _filled(self, random: np.random.Generator) -> dict[str, str]:
+        return {name: choices[int(random.integers(len(choices)))] for name, choices in self.slots.items()}
+
+
+@functools.cache
+def all_phrases() -> Mapping[str, Phrases]:
+    """Those of all languages that there are."""
+    text = (resources.files(__package__) / "nothing_asked.json").read_text(encoding="utf-8")
+    return {language: _phrases(language, each) for language, each in json.loads(text).items()}
+
+
+def language_shares(texts: Iterable[str]) -> dict[str, float]:
+    """How much of some utterances is in each language, of those that are known; empty where none is."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        if language := language_of(text):
+            found[language] += 1
+    total = sum(found.values())
+    return {language: count / total for language, count in found.items()}
+
+
+def language_of(text: str) -> str:
+    """The language whose common words an utterance has most of; empty where it has none."""
+    heard = words_of(text)
+    counts = {name: sum(word in each.common for word in heard) for name, each in all_phrases().items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] else ""
+
+
+def _phrases(language: str, read: dict[str, Any]) -> Phrases:
+    kinds = ("polite", "negated", "hypothetical", "reported", "about")
+    return Phrases(
+        language,
+        frozenset(read["common"]),
+        {name: tuple(tuple(each) for each in endings) for name, endings in read["forms"].items()},
+        {kind: tuple(dict.fromkeys(read[kind])) for kind in kinds},
+        {name: tuple(words) for name, words in read["slots"].items()},
+        {name: tuple(sentences) for name, sentences in read["topics"].items()},
+    )
+
+
+def _in_form(verb: str, endings: Sequence[Sequence[str]]) -> str:
+    """A verb in another form: the first ending that it has is replaced."""
+    for old, new, *before in endings:
+        prefix = before[0] if before else ""
+        if old.startswith(_WHOLE):
+            if verb == old.removeprefix(_WHOLE):
+                return prefix + new
+        elif verb.endswith(old):
+            return prefix + verb.removesuffix(old) + new
+    return verb
+
