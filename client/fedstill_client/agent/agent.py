@@ -575,17 +575,21 @@ class Agent:
         if few and self._fitted_for is student.weights and before is not None:
             return before
         own, usual = self._store.examples("all"), self._usual_temperature
+        reserved = None if self._schema is None else self._schema.nothing
         log_prior = own_log_prior(
-            own.labels, classes=student.manifest.classes, owner_share=self._description.owner_share
+            own.labels,
+            classes=student.manifest.classes,
+            owner_share=self._description.owner_share,
+            reserved=reserved,
         )
         self._fitted_to, self._fitted_for = examples, student.weights
         held_out = self._store.examples("held-out")
         if held_out.x.shape[1:] != student.manifest.given_shape:  # none, or only of another package
-            return Answerer(student, usual, log_prior)
+            return Answerer(student, usual, log_prior, reserved)
         newest = slice(-_FITTED_ON, None)
         logits = student.logits(held_out.x[newest])
         temperature = fitted_temperature(logits, held_out.labels[newest], log_prior, usual=usual)
-        return Answerer(student, temperature, log_prior)
+        return Answerer(student, temperature, log_prior, reserved)
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""

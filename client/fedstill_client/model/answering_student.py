@@ -129,15 +129,30 @@ class Answerer:
         student: The student.
         temperature: What a classifier's logits are divided by.
         log_prior: What is added to them then [classes]; None adds nothing.
+        reserved: A class whose probability the prior leaves as it is; None where there is none.
     """
 
     student: AnsweringStudent
     temperature: float = 1.0
     log_prior: FloatArray | None = None
+    reserved: int | None = None
 
     def probabilities(self, x: npt.NDArray[Any]) -> FloatArray:
         """Class probabilities of x; see `AnsweringStudent.probabilities`."""
-        return self.student.probabilities(x, self.log_prior, temperature=self.temperature)
+        found = self.student.probabilities(x, self.log_prior, temperature=self.temperature)
+        if self.reserved is None or self.log_prior is None:
+            return found
+        return with_class_kept(found, self.log_prior, self.reserved)
+
+
+def with_class_kept(found: FloatArray, log_prior: FloatArray, reserved: int) -> FloatArray:
+    """Probabilities [n, classes] that have a prior in them, with one class as likely as without it."""
+    before = found.astype(np.float64) * np.exp(-(log_prior.astype(np.float64)))
+    kept = before[:, reserved] / np.maximum(before.sum(axis=1), 1e-300)
+    others = np.delete(found, reserved, axis=1).sum(axis=1)
+    scaled = found * ((1 - kept) / np.maximum(others, 1e-30))[:, None]
+    scaled[:, reserved] = kept
+    return np.asarray(scaled, np.float32)
 
 
 def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,6 +7,10 @@ has to know the utterance: an answer is sure where its confidence reaches the pa
     the fleet's student alone reaches it with the same intent, or
     the owner said something like it that meant the same: cosine of the two sets of n-grams >= 0.6.
 
+"don't start rosie" is like "start rosie", which its owner taught; yet it asks for nothing. So what is like
+something said has to ask for something as much as that did: the fleet's student gives "nothing is asked"
+half a logit more at most. And where the owner said that something more like it asks for nothing, nothing is.
+
 What the owner said in just these words means what the owner said that it means, from the first time on.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from fedstill_client.model.answering_student import Answerer
 
 ALIKE = 0.6  # cosine; chosen on the homes of seed 1
+_LESS_ASKED = 0.5  # logits of "nothing is asked", more than of what was said
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +48,24 @@ class Said:
         same = np.flatnonzero((self.x == x).all(axis=1))
         return int(self.labels[same[-1]]) if len(same) else None
 
-    def has_alike(self, x: FloatArray, intent: int) -> bool:
-        """Whether an utterance x [places] shares most of its n-grams with one that meant this."""
-        meant = self.x[self.labels == intent]
-        if not len(meant) or meant.shape[1:] != x.shape:
-            return False
-        shared = (np.isin(meant, x) & (meant != NOTHING)).sum(axis=1)
-        lengths = (meant != NOTHING).sum(axis=1) * (x != NOTHING).sum()
-        return bool((shared >= ALIKE * np.sqrt(lengths)).any())
+    def alike(self, x: FloatArray, intent: int, *, nothing: int | None = None) -> FloatArray:
+        """What the owner said [m, places] that is like an utterance x [places], and meant this.
+
+        Empty, too, where something that is more like it asked for nothing.
+        """
+        none = self.x[:0]
+        if not len(self.x) or self.x.shape[1:] != x.shape:
+            return none
+        shared = (np.isin(self.x, x) & (self.x != NOTHING)).sum(axis=1)
+        lengths = (self.x != NOTHING).sum(axis=1) * (x != NOTHING).sum()
+        cosine = shared / np.sqrt(np.maximum(lengths, 1))
+        meant = self.labels == intent
+        found = meant & (cosine >= ALIKE)
+        if nothing is not None and cosine[self.labels == nothing].max(initial=0.0) > cosine[meant].max(
+            initial=0.0
+        ):
+            return none
+        return np.asarray(self.x[found])
 
 
 def intent_schema(package: StudentPackage) -> IntentSchema | None:
@@ -108,8 +123,23 @@ def understand(
         intent = int(answer.argmax())
         everyones = fleets.probabilities(x)[0]
         known = everyones.argmax() == intent and bool(everyones[intent] >= schema.threshold)
-        known = known or (said is not None and said.has_alike(x[0], intent))
+        if not known and said is not None:
+            alike = said.alike(x[0], intent, nothing=schema.nothing)
+            known = len(alike) > 0 and _asks_as_much(everyones, alike, fleets, schema.nothing)
     return schema.understood(answer, k, known=known)
+
+
+def _asks_as_much(answer: FloatArray, alike: FloatArray, fleets: Answerer, nothing: int | None) -> bool:
+    """Whether what is answered so asks for something as much as one of those like it [m, places]."""
+    if nothing is None:
+        return True
+    said = fleets.probabilities(alike)[:, nothing].max()
+    return bool(_logit(answer[nothing]) <= _logit(said) + _LESS_ASKED)
+
+
+def _logit(share: np.floating[Any]) -> float:
+    bounded = min(max(float(share), 1e-7), 1 - 1e-7)
+    return math.log(bounded / (1 - bounded))
 
 
 def _at_least(confidence: float, intent: int, answer: FloatArray) -> FloatArray:

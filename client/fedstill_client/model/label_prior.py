@@ -55,8 +55,17 @@ def owner_log_prior(labels: IntArray, counts: IntArray, *, classes: int, owner_s
     return added
 
 
-def own_log_prior(labels: IntArray, *, classes: int, owner_share: float) -> FloatArray:
-    """What one device adds to its logits [K], from all its labels [N]."""
+def own_log_prior(
+    labels: IntArray, *, classes: int, owner_share: float, reserved: int | None = None
+) -> FloatArray:
+    """What one device adds to its logits [K], from all its labels [N].
+
+    reserved: A class that the prior leaves alone: what is told of it moves no class, and it is not moved.
+    """
+    if reserved is not None:
+        others = labels[labels != reserved]
+        prior = own_log_prior(others - (others > reserved), classes=classes - 1, owner_share=owner_share)
+        return np.insert(prior, reserved, np.float32(0))
     counts = np.array([len(labels)])
     return np.asarray(owner_log_prior(labels[None], counts, classes=classes, owner_share=owner_share)[0])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError, InvalidValue
@@ -29,13 +31,23 @@ def read_numbered_utterances(file: Path, *, labels_needed: bool = True) -> list[
     content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError)
     reader = csv.DictReader(io.StringIO(content), strict=True)
     try:
-        if not {"text", "label"} <= set(reader.fieldnames or ()):
-            raise UtterancesError(f"{file}: line 1: {reader.fieldnames!r:.80} are no columns text and label")
+        columns = list(reader.fieldnames or ())
+        if not {"text", "label"} <= set(columns):
+            raise UtterancesError(f"{file}: line 1: {columns!r:.80} are no columns text and label")
+        if len(set(columns)) != len(columns):
+            raise UtterancesError(f"{file}: line 1: {columns!r:.80} has a column twice")
         for row in reader:
             if None in row:
+                many = len(columns) + len(row[None])
                 raise UtterancesError(
-                    f"{file}: line {reader.line_num}: more values than columns; a text with a comma stands "
-                    "in quotation marks"
+                    f"{file}: line {reader.line_num}: {many} values, more than the {len(columns)} columns; a "
+                    "text with a comma stands in quotation marks"
+                )
+            if None in row.values():
+                few = sum(value is not None for value in row.values())
+                raise UtterancesError(
+                    f"{file}: line {reader.line_num}: {few} of {len(columns)} values; put a comma "
+                    "behind a text without a label"
                 )
             text, label = (row["text"] or "").strip(), (row["label"] or "").strip()
             _check(f"{file}: line {reader.line_num}", text, label, labels_needed=labels_needed)
@@ -45,6 +57,12 @@ def read_numbered_utterances(file: Path, *, labels_needed: bool = True) -> list[
     if not rows:
         raise UtterancesError(f"{file}: holds no utterance")
     return rows
+
+
+def rare_labels(labels: Sequence[str]) -> dict[str, int]:
+    """Labels that one utterance has, and the place of it: often a typing error, or a comma too many."""
+    counts = Counter(labels)
+    return {label: at for at, label in enumerate(labels) if label and counts[label] == 1}
 
 
 def _check(where: str, text: str, label: str, *, labels_needed: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.text.intents import IntentSchema
+from fedstill_proto.text.intents import OUT_OF_SCOPE, IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 from scipy.special import softmax
 from torch import nn
@@ -83,8 +83,10 @@ class IntentStudent:
             return logits_of(load_parameters(student, self.parameters), x)
 
     def schema(self, names: Sequence[str], confidence: Confidence) -> IntentSchema:
-        """What its package says of its intents."""
-        return IntentSchema(tuple(names), confidence.temperature, confidence.threshold, self.hashing)
+        """What its package says of its intents; a class more than names is what asks for nothing."""
+        nothing = OUT_OF_SCOPE if self.classes == len(names) + 1 else None
+        known = (*names, OUT_OF_SCOPE) if nothing else tuple(names)
+        return IntentSchema(known, confidence.temperature, confidence.threshold, self.hashing, nothing)
 
     def artifact_options(self) -> ArtifactOptions:
         """The options of the training step with which it learns on a device."""

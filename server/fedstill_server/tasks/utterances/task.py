@@ -6,11 +6,13 @@ label, a sentence model learns the others and labels them: teacher and students 
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedstill_proto.arrays import Parameters
+import numpy as np
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
@@ -32,9 +34,13 @@ from fedstill_server.tasks.interface import (
 
 if TYPE_CHECKING:
     from fedstill_server.tasks.training import ServerTraining
+    from fedstill_server.tasks.utterances.tables import FleetUtterances
 
 INTENTS_FILE = "intents.json"
+OUT_OF_SCOPE_FILE = "out-of-scope.npz"
+"""Utterances that ask for nothing, and that nobody learned."""
 _TEACHER_FOLDER = "sentence-teacher"
+_PUBLIC_NOTHING = 0.25  # of the public set of devices, what asks for nothing
 
 
 class UtteranceTask(Task):
@@ -98,8 +104,12 @@ class UtteranceTask(Task):
             ),
             on_progress=files.on_progress,
         )
-        public, made = drawn_rows(read.teaching, self.public_rows, seed=files.seed), read.made
-        contents = {INTENTS_FILE: read.schema.to_json(), "public.npz": npz_of(public)}
+        public, made = _public_rows(read, self.public_rows, seed=files.seed), read.made
+        contents = {
+            INTENTS_FILE: read.schema.to_json(),
+            OUT_OF_SCOPE_FILE: npz_of(Examples(read.unasked)),
+            "public.npz": npz_of(public),
+        }
         if read.test is not None:
             contents["test.npz"] = npz_of(read.test)
         start = None
@@ -120,9 +130,8 @@ class UtteranceTask(Task):
     def package_files(
         self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
     ) -> PackageFiles:
-        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set.
-
-        Without a test set, every answer counts as sure.
+        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set, and to
+        what asks for nothing, of which alone without a test set.
         """
         path = folder / INTENTS_FILE
         if not path.is_file():
@@ -134,13 +143,52 @@ class UtteranceTask(Task):
             raise ExamplesError(f"{path}: cannot be read: {error.strerror}") from None
         except WireError as error:
             raise ExamplesError(f"{path}: {error}") from None
-        if test is None or test.y is None:
+        unasked = _unasked(folder, schema)
+        if unasked is None and (test is None or test.y is None):
             return PackageFiles(intents=content)
         # torch and scipy take their time to import.
-        from fedstill_server.tasks.utterances.confidence import fitted_confidence
+        from fedstill_server.tasks.utterances.confidence import confidence_of_nothing, fitted_confidence
         from fedstill_server.training.networks import logits_of
 
         student = self.training(config).student(family, parameters)
-        fitted = fitted_confidence(logits_of(student, test.x), test.y)
-        sure = IntentSchema(schema.names, fitted.temperature, fitted.threshold, schema.hashing)
+        foreign = None if unasked is None else logits_of(student, unasked)
+        if test is not None and test.y is not None:
+            fitted = fitted_confidence(
+                logits_of(student, test.x), test.y, nothing=schema.nothing, unasked=foreign
+            )
+        else:
+            assert foreign is not None
+            fitted = confidence_of_nothing(foreign, nothing=schema.nothing)
+        sure = replace(schema, temperature=fitted.temperature, threshold=fitted.threshold)
         return PackageFiles(intents=sure.to_json())
+
+
+def _public_rows(read: FleetUtterances, count: int, *, seed: int) -> Examples:
+    """Rows for devices: of those that ask for something, and a quarter of those that ask for nothing."""
+    labels = read.teaching.y
+    assert labels is not None
+    nothing = labels == read.schema.nothing
+    few = min(int(nothing.sum()), max(1, int(count * _PUBLIC_NOTHING)))
+    parts = [
+        drawn_rows(Examples(read.teaching.x[rows], labels[rows]), most, seed=seed)
+        for rows, most in ((~nothing, count - few), (nothing, few))
+    ]
+    return Examples(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts if part.y is not None]),
+    )
+
+
+def _unasked(folder: Path, schema: IntentSchema) -> FloatArray | None:
+    """The rows that ask for nothing; None for a fleet that was made before there were any."""
+    path = folder / OUT_OF_SCOPE_FILE
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            x = np.asarray(stored["x"], np.float32)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ExamplesError(f"{path}: cannot be read: {error}") from None
+    if x.ndim != 2 or x.shape[1] != schema.hashing.places:
+        raise ExamplesError(f"{path}: x has shape {list(x.shape)}; rows have {schema.hashing.places} places")
+    return x if len(x) else None

@@ -5,10 +5,10 @@ mother" for the likeliest of what it knows. They are made from
 
     the operator's own utterances     negated, put as a question of what would be, reported, or talked about
     sentences of other topics         those that come with fedstill, without topics that the operator has
-    bits                              a word or two of either
+    bits                              a word or two of those, and of what everyone says
 
-in the languages of the utterances, by the templates of nothing_asked.json. Of five templates one is held
-out: nobody learns it, and confidence is fitted with it.
+in the languages of the utterances, by the templates of nothing_asked.json. Some templates are held out:
+nobody learns them, and confidence is fitted with them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _TOO_ALIKE = 0.75  # the same of a sentence of a topic that is nobody's
 _OWN_TOPIC = 0.2  # the share of a topic's sentences that are alike, from which on it is the operator's
 _NOBODYS = ("idioms", "plays", "family", "bits")
 _LEAST_SHARE = 0.02  # of utterances in a language, for sentences in it
+_COMMON = 0.4  # of bits, those of common words alone
 _TRIES = 20  # draws for each sentence that is wanted
 
 
@@ -88,9 +89,12 @@ class Negatives:
         phrases = language.phrases
         if kind == "topics":
             return phrases.sentence(_drawn(language.topics, random), random)
-        wish = _drawn(language.wishes, random)
         if kind == "bits":
-            return _bit(wish if random.random() < 0.3 else _drawn(language.topics, random), random)
+            if random.random() < _COMMON:
+                common = sorted(phrases.common)
+                return " ".join(_drawn(common, random) for _ in range(1 + int(random.integers(3))))
+            return _bit(_drawn(language.topics, random), random)
+        wish = _drawn(language.wishes, random)
         templates = phrases.part(phrases.templates[kind], held_out=self._held_out)
         return phrases.around(_drawn(templates, random), wish, random)
 
@@ -104,7 +108,7 @@ class Negatives:
                 continue
             limit = _TOO_ALIKE if name in _NOBODYS else _ALIKE
             some = [each for each, near in zip(sentences, closest, strict=True) if near < limit]
-            kept += phrases.part(some, held_out=self._held_out) if some else []
+            kept += phrases.sentences(some, held_out=self._held_out) if some else []
         return tuple(kept)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from typing import Any
 import numpy as np
 from fedstill_proto.text.ngrams import words_of
 
-_HELD_OUT = 5  # of so many templates one is learned by nobody: confidence is fitted with it
+_HELD_OUT = 3  # of so many templates one is learned by nobody, as long as others have its words
 _LONGEST_THING = 3  # words
+_OTHERS = 2  # templates
+_FILLED = re.compile(r"\{\w+\}")
 _WHOLE = "^"  # before an ending that is a whole word
 
 
@@ -41,9 +44,21 @@ class Phrases:
     topics: Mapping[str, tuple[str, ...]]
 
     def part(self, templates: Sequence[str], *, held_out: bool) -> list[str]:
-        """The templates that are learned, or those that are held out."""
-        kept = [each for at, each in enumerate(templates) if (at % _HELD_OUT == _HELD_OUT - 1) == held_out]
-        return kept or list(templates)
+        """The templates that are learned, or those that are held out, of words that others have."""
+        known = [each for each in templates if all(self._used[word] > _OTHERS for word in _fixed_words(each))]
+        kept = set(known[_HELD_OUT - 1 :: _HELD_OUT])
+        return [each for each in templates if (each in kept) == held_out] or list(templates)
+
+    @functools.cached_property
+    def _used(self) -> Counter[str]:
+        """In how many templates around an utterance each word stands."""
+        templates = [template for each in self.templates.values() for template in each]
+        return Counter(word for template in templates for word in _fixed_words(template))
+
+    def sentences(self, topic: Sequence[str], *, held_out: bool) -> list[str]:
+        """The sentences of a topic that are learned, or those that are held out."""
+        kept = [each for at, each in enumerate(topic) if (at % _HELD_OUT == _HELD_OUT - 1) == held_out]
+        return kept or list(topic)
 
     def around(self, template: str, wish: str, random: np.random.Generator) -> str:
         """A template around the words of an utterance."""
@@ -88,11 +103,11 @@ def language_shares(texts: Iterable[str]) -> dict[str, float]:
 
 
 def language_of(text: str) -> str:
-    """The language whose common words an utterance has most of; empty where it has none."""
+    """The language whose common words an utterance has most of; empty where none has more than the others."""
     heard = words_of(text)
     counts = {name: sum(word in each.common for word in heard) for name, each in all_phrases().items()}
-    best = max(counts, key=lambda name: counts[name])
-    return best if counts[best] else ""
+    best, second = sorted(counts, key=lambda name: -counts[name])[:2]
+    return best if counts[best] > counts[second] else ""
 
 
 def _phrases(language: str, read: dict[str, Any]) -> Phrases:
@@ -107,6 +122,11 @@ def _phrases(language: str, read: dict[str, Any]) -> Phrases:
     )
 
 
+def _fixed_words(template: str) -> set[str]:
+    """The words of a template without what is filled in."""
+    return set(words_of(_FILLED.sub(" ", template)))
+
+
 def _in_form(verb: str, endings: Sequence[Sequence[str]]) -> str:
     """A verb in another form: the first ending that it has is replaced."""
     for old, new, *before in endings:
@@ -117,4 +137,3 @@ def _in_form(verb: str, endings: Sequence[Sequence[str]]) -> str:
         elif verb.endswith(old):
             return prefix + verb.removesuffix(old) + new
     return verb
-
