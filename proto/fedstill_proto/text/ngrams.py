@@ -31,11 +31,12 @@ import numpy as np
 
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.text.spoken_numbers import TEXT_LIMIT as TEXT_LIMIT
+from fedstill_proto.text.spoken_numbers import with_numbers_normalized
 
 VERSION = 2
 NOTHING = 0
 """The number that fills a row."""
-TEXT_LIMIT = 1_000  # characters of an utterance
 _RUNS = (3, 4)  # letters
 _BEGIN, _END = "<", ">"
 _NUMBER = "#"
@@ -115,9 +116,6 @@ def ngrams(text: str, *, version: int = VERSION) -> Iterator[str]:
 
 def _words_and_numbers(text: str) -> list[str]:
     """The words of an utterance, with "#" and the digits of each number; raises as `words_of` does."""
-    # That module needs this one's limit.
-    from fedstill_proto.text.spoken_numbers import with_numbers_normalized
-
     words_of(text)  # refuses what is too long
     whole = unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode())[:TEXT_LIMIT]
     words: list[str] = []

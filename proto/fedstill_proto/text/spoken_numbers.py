@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.text.ngrams import TEXT_LIMIT
 from fedstill_proto.text.number_words.grammars import (
     ELSEWHERE,
     FRACTION_SIGNS,
@@ -37,6 +36,7 @@ from fedstill_proto.text.number_words.grammars import (
 )
 
 LANGUAGES = ("en", "de", "fr", "es", "nl")
+TEXT_LIMIT = 1_000  # characters of an utterance
 PERCENT = "percent"
 """How `with_numbers_normalized` writes a percent sign, in every language."""
 

@@ -113,10 +113,11 @@ class Negatives:
 
 
 def polite_wishes(
-    said: Sequence[tuple[str, int]], count: int, *, seed: int, held_out: bool = False
-) -> list[tuple[str, int]]:
+    said: Sequence[tuple[str, str]], count: int, *, seed: int, held_out: bool = False
+) -> list[tuple[str, str]]:
     """Utterances put politely, which mean what they meant: what a template adds is no reason to doubt."""
-    random, found = np.random.default_rng(seed), {}
+    random = np.random.default_rng(seed)
+    found: dict[str, str] = {}
     for _ in range(count):
         text, label = said[int(random.integers(len(said)))]
         phrases = all_phrases().get(language_of(text))
