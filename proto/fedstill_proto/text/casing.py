@@ -45,6 +45,8 @@ def capitalized(form: str) -> str:
     if len(form) == 2 and form[0] in "'’":
         return form  # Dutch "'s avonds"
     for at, sign in enumerate(form):
+        if sign.isdigit():
+            return form  # "4th"
         if sign.isalpha():
             if not sign.islower() or _has_capital_within(form, at + 1):
                 return form
