@@ -2,7 +2,9 @@
 
 python benchmarks/keyboard.py                             # everything, 100 devices, against the bars
 python benchmarks/keyboard.py --only suggestions          # or labels, speed, ceiling
-python benchmarks/keyboard.py --folder texts/             # <user>.txt and public.txt
+python benchmarks/keyboard.py --authors FILE.json[.gz] --public FILE[.gz] [FILE[.gz] ...] --language en
+                                                          # {author: [text, ...]}: see keyboard_authors.py
+python benchmarks/keyboard.py --folder texts/             # the same of <user>.txt and public.txt
 python benchmarks/keyboard.py --baseline                  # word trigrams of the public text, alone and
                                                           # with each device's own words
 
@@ -48,6 +50,7 @@ from fedstill_sim.tasks.text.personal import impersonal, personal
 from fedstill_sim.tasks.text.start import start_keyboard
 from fedstill_sim.tasks.text.trigrams import WordTrigrams
 
+from benchmarks import keyboard_authors
 from benchmarks.bars import Bar
 from benchmarks.keyboard_ceiling import ceiling
 from benchmarks.keyboard_labels import LabelPlan, labels
@@ -235,14 +238,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
-    parser.add_argument("--family", default=FAMILY)
+    parser.add_argument("--family", help=f"{FAMILY}; of authors and folders {keyboard_authors.FAMILY}")
     parser.add_argument("--devices", type=int, help="100, of the baseline 40")
     parser.add_argument(
         "--words", type=int, default=10_000, help="of the baseline: entries of the list, at most"
     )
     parser.add_argument("--folder", type=Path, help="a folder of <user>.txt and public.txt")
+    parser.add_argument("--authors", type=Path, help="{author: [text, ...]}, .json or .json.gz")
+    parser.add_argument("--public", type=Path, nargs="+", default=(), help="beside --authors: a text a line")
+    parser.add_argument("--language", nargs="+", default=(), help="of wordfreq, such as en")
+    parser.add_argument("--skip", type=int, default=0, help="authors that settings were chosen on")
+    parser.add_argument("--epochs", type=int, default=keyboard_authors.EPOCHS)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+
+    def told(words: str) -> None:
+        print(words, file=sys.stderr)
+
+    if asked.authors is not None or (asked.folder is not None and not asked.baseline):
+        if asked.authors is None:
+            texts = load_keyboard(asked.folder)
+        else:
+            texts = keyboard_authors.load_authors(
+                asked.authors, asked.public, skip=asked.skip, most=asked.devices
+            )
+        found, bars = keyboard_authors.measured(
+            texts,
+            tuple(asked.language),
+            family=asked.family or keyboard_authors.FAMILY,
+            epochs=asked.epochs,
+            told=told,
+        )
+        return _shown(found, bars, found["lines"], as_json=asked.json)
+    family = asked.family or FAMILY
     public = load_keyboard(asked.folder)
     devices = asked.devices or (40 if asked.baseline else 100)
     data = public.of(min(devices, len(public.typists)))
@@ -251,15 +279,17 @@ def main() -> int:
         print(json.dumps(of_trigrams, indent=2)) if asked.json else show_baseline(of_trigrams)
         return 0
 
-    def told(words: str) -> None:
-        print(words, file=sys.stderr)
+    found, bars = measure_parts(data, family, tuple(asked.only), public=public, told=told)
+    lines = [line for part in PARTS if part in found for line in found[part]["lines"]]
+    return _shown(found, bars, lines, as_json=asked.json)
 
-    found, bars = measure_parts(data, asked.family, tuple(asked.only), public=public, told=told)
-    if asked.json:
+
+def _shown(found: dict[str, Any], bars: list[Bar], lines: list[str], *, as_json: bool) -> int:
+    """Print what was found, and give 1 where a bar was missed."""
+    if as_json:
         print(json.dumps(found, indent=2))
     else:
-        for part in PARTS:
-            print("\n".join(found[part]["lines"])) if part in found else None
+        print("\n".join(lines))
         for bar in bars:
             verdict = "MET" if bar.met else "MISSED"
             print(f"{verdict:6} {bar.name} {bar.promised:g}: {bar.measured:.4g}")

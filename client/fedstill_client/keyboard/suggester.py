@@ -270,6 +270,10 @@ class Suggester:
         """Where a word stands in `scores`; None where it is never suggested."""
         return self._suggestable().place(word)
 
+    def is_own(self, place: int) -> bool:
+        """Whether the word at a place in `scores` is the owner's own, which list and dictionary lack."""
+        return bool(self._suggestable().numbers[place] >= self.ngrams.listed)
+
     def fit(self, texts: Iterable[str]) -> Weights:
         """The weights under which texts are likeliest that `ngrams` has not counted."""
         evidence = Evidence()
@@ -350,8 +354,8 @@ class Suggester:
 
     def _suggestion(self, at: int, chance: float, kind: str, context: str, letters: str) -> Suggestion:
         alphabet = self._suggestable()
-        own = bool(alphabet.numbers[at] >= self.ngrams.listed)
-        return Suggestion(self._casing.written(alphabet.words[at], context, letters), chance, kind, own)
+        written = self._casing.written(alphabet.words[at], context, letters)
+        return Suggestion(written, chance, kind, self.is_own(at))
 
 
 def _accented(meant: Meant, chances: Scores) -> int | None:

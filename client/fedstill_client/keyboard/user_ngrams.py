@@ -14,6 +14,7 @@ own apps.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -161,6 +162,7 @@ class UserNgrams:
         return number
 
 
+@functools.lru_cache(maxsize=4)
 def _suggestable(word_list: WordList, lexicon: Lexicon | None, blocked: frozenset[str]) -> Alphabet:
     """The words of list and dictionary that stand alone: single letters are there to spell others with.
 

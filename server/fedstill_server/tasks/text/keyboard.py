@@ -41,12 +41,13 @@ from fedstill_server.randomness import derived_seed
 from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
 from fedstill_server.tasks.text.teacher import TextTeacher, shared_by_pairs, weighed_teacher
-from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
+from fedstill_server.tasks.text.training import SoftWords, TextPlan, start_from_frequencies, train_text
 from fedstill_server.training.array_cache import load_cached, load_cached_parameters
 from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
 
 _VERSION = 2  # raised when the same plan would make another teacher
 _TAUGHT = "sampled words, pairs"  # changed when the same plan would make other students of that teacher
+_ALONE = "from frequencies"  # ... of the texts alone
 
 _Any = TypeVar("_Any")
 
@@ -237,9 +238,10 @@ class _Making:
         )
 
     def student_alone(self, family: str, texts: Sequence[Sequence[int]]) -> Parameters:
-        name = f"alone-{family}-{_digest_of(asdict(self.plan.alone))}"
+        name = f"alone-{family}-{_digest_of(asdict(self.plan.alone), _ALONE)}"
         shown = f"student {family}, of texts alone"
-        return self._trained(name, shown, self._new_student(family), texts, self.plan.alone)
+        student = start_from_frequencies(self._new_student(family), texts)
+        return self._trained(name, shown, student, texts, self.plan.alone)
 
     def _new_student(self, family: str) -> GatedRecurrentNetwork:
         student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))

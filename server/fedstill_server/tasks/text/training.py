@@ -34,6 +34,7 @@ from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, 
 
 _RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak
 _LARGEST_GRADIENT = 1.0
+_UNSEEN, _PRIOR_SCALE = 0.3, 4.0  # times that a word is said which is not; of a column beside the others
 _SUM_ERROR = 1e-3  # of float32 over thousands of words
 
 
@@ -178,6 +179,25 @@ def _put_gradients(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     return loss
+
+
+def start_from_frequencies(
+    student: GatedRecurrentNetwork, texts: Sequence[Sequence[int]]
+) -> GatedRecurrentNetwork:
+    """Let a new student's first column say how frequent each word of encoded texts is, and return it.
+
+    Logits then begin as logarithms of frequencies, and nothing has to be learned for that; the column goes on
+    learning as the others do. A student whose state is read by the table itself stays as it is.
+    """
+    if student.to_word is None:
+        return student
+    said = np.concatenate([np.asarray([START, *text], np.int64) for text in texts])
+    logs = np.log(np.bincount(said, minlength=student.embedding.num_embeddings) + _UNSEEN)
+    with torch.no_grad():
+        student.embedding.weight[:, 0] = torch.from_numpy((logs - logs.mean()) / _PRIOR_SCALE).float()
+        student.to_word.weight[0] = 0
+        student.to_word.bias[0] = _PRIOR_SCALE
+    return student
 
 
 class _Stream:

@@ -1,8 +1,12 @@
 """What a fleet's keyboards are worth on the texts that devices held out, before and after they were personal.
 
 trigrams    word trigrams with backoff of the public texts, the same on all devices
+classical   the strongest keyboard of counts: Kneser and Ney's trigrams of the public texts, which end in the
+            frequencies of the lexicon (wordfreq's, where that is installed and the language is known)
+counted     the same with its owner's own trigrams and a cache, while each held-out text is counted, too
 teacher     what the students were distilled from
 student     the student that a device starts from, as it is
+mixed       the student and the lexicon's counts: what a device suggests before it knows any own words
 this_text   the same with what stands before in the text that is being typed
 own_words   the same with the device's own training texts (see fedstill_client.keyboard): nothing is trained
 as_typed    the same while each held-out text is counted, too, once it is typed, as an agent does
@@ -18,11 +22,13 @@ from typing import Any
 
 import numpy as np
 from fedstill_client.keyboard.next_word_model import NextWordModel
+from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import START, WordList
+from fedstill_server.tasks.text.lexicon import LexiconPlan, build_lexicon
 
 from fedstill_sim.tasks.text.data import KeyboardData, Typist
 from fedstill_sim.tasks.text.measures import Change, Tally, changed, measure
-from fedstill_sim.tasks.text.personal import attentive, impersonal, personal
+from fedstill_sim.tasks.text.personal import attentive, classical, counts_alone, impersonal, personal
 from fedstill_sim.tasks.text.trigrams import WordTrigrams
 
 FIGURES = (
@@ -37,6 +43,8 @@ FIGURES = (
 """top1, top3: of words before a letter is typed; token_*: of words and marks."""
 SHARES = tuple(name for name in FIGURES if name != "perplexity")
 COMPARED = (
+    ("classical", "mixed"),
+    ("counted", "as_typed"),
     ("trigrams", "student"),
     ("student", "this_text"),
     ("student", "own_words"),
@@ -93,13 +101,21 @@ def evaluate_suggestions(
     models: Callable[[int], Models],
     *,
     teacher: NextWordModel | None = None,
+    lexicon: Lexicon | None = None,
     on_device: Done = lambda done, devices: None,
 ) -> Suggestions:
-    """Type every device's held-out texts with each of the models; `models` gives a device's by its number."""
+    """Type every device's held-out texts with each of the models; `models` gives a device's by its number.
+
+    lexicon: beside the list of words; without, one of the public texts alone, which weighs as new ones do.
+    """
+    lexicon = lexicon or build_lexicon(data.public, word_list, LexiconPlan())
+    counts = counts_alone(lexicon)
     trigrams = WordTrigrams(map(word_list.encode, data.public), words=len(word_list), start=START)
     tallies: dict[str, list[Tally]] = {}
     for device, typist in enumerate(data.typists):
-        for name, tally in _of_device(word_list, trigrams, teacher, models(device), typist).items():
+        for name, tally in _of_device(
+            word_list, trigrams, teacher, models(device), typist, lexicon, counts
+        ).items():
             tallies.setdefault(name, []).append(tally)
         on_device(device + 1, len(data.typists))
     plain = tallies["trigrams"]
@@ -118,21 +134,34 @@ def evaluate_suggestions(
 
 
 def _of_device(
-    word_list: WordList, trigrams: WordTrigrams, teacher: NextWordModel | None, models: Models, typist: Typist
+    words: WordList,
+    trigrams: WordTrigrams,
+    teacher: NextWordModel | None,
+    models: Models,
+    typist: Typist,
+    lexicon: Lexicon,
+    counts: Lexicon,
 ) -> dict[str, Tally]:
-    tallies = {"trigrams": measure(impersonal(word_list, trigrams), typist.test)}
+    texts = typist.test
+    tallies = {
+        "trigrams": measure(impersonal(words, trigrams), texts),
+        "classical": measure(classical(words, counts), texts),
+        "counted": measure(classical(words, counts, typist), texts, observes=True),
+    }
     if teacher is not None:
-        tallies["teacher"] = measure(impersonal(word_list, teacher), typist.test)
-    tallies["student"] = measure(impersonal(word_list, models.start), typist.test)
-    tallies["this_text"] = measure(attentive(word_list, models.start), typist.test)
-    own = personal(word_list, models.start, typist)
-    tallies["own_words"] = measure(own, typist.test)
-    tallies["as_typed"] = measure(own, typist.test, observes=True)
+        tallies["teacher"] = measure(impersonal(words, teacher), texts)
+    tallies["student"] = measure(impersonal(words, models.start), texts)
+    tallies["mixed"] = measure(impersonal(words, models.start, lexicon), texts)
+    tallies["this_text"] = measure(attentive(words, models.start, lexicon), texts)
+    own = personal(words, models.start, typist, lexicon)
+    tallies["own_words"] = measure(own, texts)
+    tallies["as_typed"] = measure(own, texts, observes=True)
     if models.own is not None:
-        trained = personal(word_list, models.own, typist)
-        tallies["personal"] = measure(trained, typist.test, observes=True)
+        trained = personal(words, models.own, typist, lexicon)
+        tallies["personal"] = measure(trained, texts, observes=True)
     if models.fleets is not None:
-        tallies["fleets"] = measure(personal(word_list, models.fleets, typist), typist.test, observes=True)
+        fleets = personal(words, models.fleets, typist, lexicon)
+        tallies["fleets"] = measure(fleets, texts, observes=True)
     return tallies
 
 

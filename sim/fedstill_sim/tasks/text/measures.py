@@ -3,11 +3,13 @@
 A person types each word with the suggestions in sight, and takes the right one as soon as it is among the k
 shown: one keystroke, which types the space behind it, too. No marks are suggested, they are typed; how well
 words and marks together are foreseen is a figure of its own, for other people's numbers are often that one.
+Tags that stand for names in public collections (user12), and addresses, are typed without being counted.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
@@ -17,6 +19,8 @@ from fedstill_proto.text.vocabulary import UNKNOWN, is_word, split
 
 SHOWN = 3
 _LETTERS_OF_NEW_WORDS = 2
+_NEARLY_SHOWN = SHOWN + 3  # places in rank from which on a word may be shown, if others give way
+_TAG = re.compile(r"user\d+|.*(://|@).*|www\..*|https?|<.*>")
 _POINT = 0.01 + 1e-9  # a difference of a point itself is not over a point, however it is rounded
 
 
@@ -79,6 +83,8 @@ def measure(suggester: Suggester, texts: Iterable[str], *, observes: bool = Fals
     for text in texts:
         tokens = split(text)
         for place, (token, student) in enumerate(suggester.along(tokens)):
+            if _TAG.fullmatch(token):
+                continue
             chances = suggester.interpolated(tokens[:place], student)
             total += _of_token(suggester, token, chances)
         if observes:
@@ -129,7 +135,11 @@ def _rank(scores: Scores, at: int) -> int:
 def _letters_typed(suggester: Suggester, word: str, scores: Scores, at: int | None) -> int:
     """Letters of a word that are typed until it is shown, all where it never is."""
     if at is not None:
+        own = suggester.is_own(at)  # which may have a place of its own
         for typed in range(1, len(word)):
+            here = suggester.with_prefix(word[:typed])
+            if not own and (scores[here] > scores[at]).sum() >= _NEARLY_SHOWN:
+                continue
             if at in suggester.shown(scores, word[:typed], SHOWN):
                 return typed
     return len(word)

@@ -39,6 +39,10 @@ class RecurrentWords:
         """Those after each word of a text."""
         yield from self._chances(text)
 
+    def after_each(self, text: Sequence[int]) -> FloatArray:
+        """Chances [n + 1, V] after START and after each of a text's n words."""
+        return self._chances([START, *text])
+
     def _chances(self, text: Sequence[int]) -> FloatArray:
         return _of_words(next_words(self._student, torch.tensor([list(text)], dtype=torch.int64))[0].numpy())
 
