@@ -297,6 +297,36 @@ def test_the_text_that_the_app_gives_is_the_context() -> None:
     assert writer.asked[-1] == ("dear ", "q")
 
 
+def test_a_sentence_ends_where_the_app_puts_the_cursor_elsewhere() -> None:
+    writer = Writer()
+    said = writer.typing.say_text_before
+    said("")
+    writer.keys("the fox ")
+    for text in ("t", "the", "the fox"):  # late, as apps are
+        writer.do(said(text))
+    writer.keys("<Back><Back>")
+    writer.do(said("the fox"))
+    writer.do(said("the fo"))
+    writer.keys("x is ")
+    writer.do(said("The fox is "))  # the app has put a capital there
+    assert writer.learned == []
+    writer.do(said(""))  # the message is sent
+    assert writer.learned == ["the fox is"]
+    writer.keys("over ")
+    writer.do(writer.typing.reset())  # a click
+    writer.do(said("ov"))
+    writer.keys("x<Enter>")
+    assert writer.learned == ["the fox is", "over", "x"]
+
+    writer.keys("the qu")
+    writer.do(said("ovx\nthe qu"))  # IBus has given it the letters, as the focus goes
+    assert writer.leave().learned == ["the fox is", "over", "x", "the qu"]
+
+    writer = Writer().keys("the fox ")  # an app that says nothing
+    writer.do(writer.typing.reset())
+    assert writer.learned == ["the fox"]
+
+
 def test_a_long_context_is_cut_at_a_word_and_mostly_at_the_same_place() -> None:
     writer = Writer()
     begins = set()

@@ -174,6 +174,17 @@ def test_leaving_commits_and_sentences_are_learned_once(line: Desktop, agent: Ag
     line.until(lambda: texts(agent.home)[-3:] == learned, "the sentences were not learned")
 
 
+def test_a_click_commits_and_ends_the_sentence(line: Desktop, agent: AgentProcess) -> None:
+    line.type("the old fox qu")
+    line.until_seen(lambda seen: "quick" in seen.table, "no suggestions")
+    line.run("xdotool", "mousemove", "9", "15", "click", "1")
+    line.until_seen(text_is("the old fox qu"), "the letters are lost")
+    line.type("see ")
+    line.until_seen(text_is("see the old fox qu"), "the click did not move the cursor")
+    line.press("Return")
+    line.until(lambda: texts(agent.home)[-2:] == ["the old fox qu", "see"], "they are one sentence")
+
+
 def test_the_context_is_the_text_of_the_app(line: Desktop) -> None:
     line.ask_window("put", "line", "the_quick_brown_")
     line.press("End")

@@ -190,11 +190,14 @@ class Composition:
             self._ask()
         return outcome
 
-    def say_text_before(self, text: str) -> None:
+    def say_text_before(self, text: str) -> KeyOutcome:
         """The app says what stands before the cursor, without the preedit."""
+        outcome = KeyOutcome()
         if self.field.is_written_in:
-            self._before.say(text)
+            if self._before.say(text, self.preedit):
+                self._observe(self._sentence.end(), outcome)
             self._ask()
+        return outcome
 
     def enter_field(self, entered: Field) -> KeyOutcome:
         """A field has the focus, or says of what kind it is."""
@@ -221,6 +224,8 @@ class Composition:
         """The app has moved the cursor or changed its text; IBus gives the preedit to the app."""
         outcome = KeyOutcome()
         self._given_by_ibus(outcome)
+        if not self._before.is_told:
+            self._observe(self._sentence.end(), outcome)
         self._before.doubt()
         self._ask()
         return outcome

@@ -98,8 +98,7 @@ class TypingSession:
 
     def say_text_before(self, text: str) -> None:
         """The app says what stands before the cursor."""
-        self._composition.say_text_before(text)
-        self._show(KeyOutcome())
+        self._show(self._composition.say_text_before(text))
 
     def close(self) -> None:
         """End; what was typed and has not been committed is not learned."""

@@ -10,6 +10,7 @@ SENTENCE_MARKS = ".!?…。！？।؟"
 _CONTEXT_LIMIT = 20_000  # characters that are kept of what stands before the cursor
 _ASKED_LIMIT = 400  # characters that a question has at most, and half of it at least
 _LATE_LIMIT = 60  # characters that an app may be behind the keys
+_TOLD_APART = 4  # characters before the cursor, which places in a text differ in
 _SENTENCE_LIMIT = 2000  # characters
 
 
@@ -19,6 +20,9 @@ class TextBefore:
     def __init__(self) -> None:
         self._text = ""
         self._is_sure = False
+        self._taken_back = 0  # characters, of which the app may still speak
+        self._told = 0  # characters that the app spoke of last
+        self.is_told = False  # by the app
 
     def add(self, text: str) -> None:
         """Take in what was typed."""
@@ -27,6 +31,7 @@ class TextBefore:
     def take_back(self) -> None:
         """Take back one character."""
         self._text = self._text[:-1]
+        self._taken_back += 1
 
     def doubt(self) -> None:
         """The cursor has gone elsewhere, or the text was changed by other means than keys."""
@@ -34,14 +39,28 @@ class TextBefore:
 
     def leave(self) -> None:
         """Another field has the focus."""
-        self._text, self._is_sure = "", False
+        self._text, self._is_sure, self._taken_back, self._told, self.is_told = "", False, 0, 0, False
 
-    def say(self, text: str) -> None:
-        """Take what the app says of it."""
+    def say(self, text: str, preedit: str) -> bool:
+        """Take what the app says of it; returns whether the cursor stands elsewhere than keys have led.
+
+        Args:
+            text: The text before the cursor.
+            preedit: What waits at the cursor; where IBus gives it to the app, that is said first here.
+        """
         text = text[-_CONTEXT_LIMIT:]
-        late = len(self._text) - len(text)
-        if not (self._is_sure and self._text.startswith(text) and late <= _LATE_LIMIT):
-            self._text, self._is_sure = text, True
+        ahead = len(self._text) - len(text)
+        is_late = self._text.startswith(text) and ahead <= _LATE_LIMIT
+        is_late |= text.startswith(self._text) and -ahead <= self._taken_back
+        is_late |= preedit != "" and text.endswith(self._text[-_LATE_LIMIT:] + preedit)
+        is_late &= len(text) + self._taken_back >= self._told  # what it says follows the keys
+        self._told = len(text)
+        if self._is_sure and is_late:
+            self._taken_back = self._taken_back if ahead else 0
+            return False
+        is_elsewhere = self.is_told and text[-_TOLD_APART:] != self._text[-_TOLD_APART:]
+        self._text, self._is_sure, self._taken_back, self.is_told = text, True, 0, True
+        return is_elsewhere
 
     def __str__(self) -> str:
         """The end of the paragraph, cut at a word; at the same place for some hundred characters."""
