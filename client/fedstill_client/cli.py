@@ -20,6 +20,7 @@ from fedstill_client.commands import (
     doctor,
     fleet,
     keyboard,
+    names,
     personalize,
     policy,
     predict,
@@ -53,7 +54,8 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for group in (predict, personalize, agent, keyboard, words, assistant, policy, privacy, fleet, doctor, proto):
+GROUPS = (predict, personalize, agent, keyboard, words, assistant, names, policy, privacy, fleet, doctor, proto)
+for group in GROUPS:
     group.register(app)
 
 

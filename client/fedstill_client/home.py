@@ -9,6 +9,7 @@ store.db        private examples, personal weights and the privacy ledger (see s
 store.db.reserve  room that is set aside, so that `forget` works on a full disk
 connection.json how the device stands with its server (see fleet/connection.py)
 node            the Flower node that the device is, once its server has let it in
+names.json      what rooms and things are called here, where its owner has said so (see commands/names.py)
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)
@@ -113,6 +114,10 @@ class AgentHome:
     @property
     def store(self) -> Path:
         return self.folder / "store.db"
+
+    @property
+    def names(self) -> Path:
+        return self.folder / "names.json"
 
     @property
     def answers(self) -> Path:

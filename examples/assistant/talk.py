@@ -30,6 +30,8 @@ class Talk:
         first = understood.intents[0]
         if understood.sure:
             print(f"  {first.name} ({first.confidence:.0%})")
+            for slot in understood.slots:
+                print(f"    {slot.name}: {slot.value} {slot.unit}".rstrip())
         else:
             self.ask()
 

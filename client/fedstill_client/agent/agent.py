@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understandin
 from fedstill_proto.text.private_text import learnable
 from fedstill_proto.text.vocabulary import is_word, split
 
+from fedstill_client.agent.slots import AgentSlots
 from fedstill_client.agent_types import (
     AgentBusy,
     AgentError,
@@ -98,6 +100,7 @@ class Agent:
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
         self._schema: IntentSchema | None = None  # of a student of utterances
+        self._slots: AgentSlots | None = None  # of a student of utterances whose package has a tagger
         self._said: Said | None = None  # by the owner, to a student of utterances
         self._said_of = -1  # examples that it is of
         self._fitted_to = -1  # examples that its prior and temperature are of
@@ -214,10 +217,11 @@ class Agent:
             keep_unsure: Keep the text in the private store where what it means is unsure, for `unclear`.
 
         Returns:
-            Up to k intents, the likeliest first, and whether the first is sure enough to act on.
+            Up to k intents, the likeliest first, whether the first is sure enough to act on, and the slots.
 
         Raises:
             InvalidValue: k is out of range, or the text holds no word.
+            HomeNamesError: The names of the home cannot be read.
             AgentError: The installed student is none of utterances.
         """
         if not 1 <= k <= INTENT_LIMIT:
@@ -226,10 +230,11 @@ class Agent:
         with self._lock:
             fleets, schema = self._everyones(), self._required_schema()
             answering, said = (self._newest(), self._said) if scope == "owner" else (fleets, None)
+            slots = self._slots
         understood = understand(schema, text, k, answering=answering, fleets=fleets, said=said)
         if keep_unsure and not understood.sure:
             self._store.keep_unclear(text.strip())
-        return understood
+        return understood if slots is None else replace(understood, slots=slots.slots(text))
 
     def unclear(self, limit: int = 20) -> UnclearUtterances:
         """The utterances that were kept because what they mean is unsure, with what they may mean.
@@ -552,6 +557,7 @@ class Agent:
             self._installed, self._answering, self._fleets = owners, None, None
             self._keyboard = _keyboard_of(package, self._description.layout)
             self._schema = intent_schema(package)
+            self._slots = None if package.slots is None else AgentSlots(package, self._home.names)
             self._watch = ScaleWatch(package.manifest.input_rule)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()

@@ -201,18 +201,30 @@ def print_understanding(understood: Understanding, *, as_json: bool) -> None:
     """Print the likeliest intents of an utterance, and whether the first is sure enough to act on."""
     if as_json:
         scored = [vars(intent) for intent in understood.intents]
-        print_json({"intent": understood.intent, "sure": understood.sure, "intents": scored})
+        slots = [vars(slot) for slot in understood.slots]
+        print_json({"intent": understood.intent, "sure": understood.sure, "intents": scored, "slots": slots})
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("intent", "confidence", box=None)
     for intent in understood.intents:
         table.add_row(intent.name, f"{intent.confidence:.1%}")
     console = Console(soft_wrap=True)
     console.print(table, highlight=False)
+    if understood.slots:
+        parts = Table("slot", "said", "value", box=None)
+        for slot in understood.slots:
+            parts.add_row(slot.name, Text(slot.text), Text(f"{_shown(slot.value)} {slot.unit}".strip()))
+        console.print(parts, highlight=False)
     if not understood.sure:
         console.print("Unsure: ask again, or say it differently.", highlight=False)
+
+
+def _shown(value: object) -> str:
+    """A slot's value for people: of a colour, its name and code."""
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 def offline_facts(device: FleetDevice, done: OfflineResult) -> Facts:

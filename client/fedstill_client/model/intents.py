@@ -17,7 +17,7 @@ What the owner said in just these words means what the owner said that it means,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,9 +155,12 @@ def predict_intents(package: StudentPackage, text: str) -> Understanding:
     """The intents that a package's own student predicts for an utterance; raises FedstillError."""
     # Whoever only checks a package runs none.
     from fedstill_client.model.answering_student import AnsweringStudent
+    from fedstill_client.model.slots import SlotFinder
 
     schema = intent_schema(package)
     if schema is None:
         raise FedstillError(f"the student {package.manifest.family!r} knows no intents: no intents.json")
     x = encode_utterances(schema, [text])
-    return schema.understood(AnsweringStudent(package).probabilities(x, temperature=schema.temperature)[0])
+    answer = AnsweringStudent(package).probabilities(x, temperature=schema.temperature)[0]
+    finder = SlotFinder.of_package(package)
+    return replace(schema.understood(answer), slots=() if finder is None else finder.slots(text))

@@ -122,7 +122,7 @@ def likeliest_labels(logits: FloatArray) -> IntArray:
 @functools.lru_cache(maxsize=8)
 def _allowed(labels: int) -> FloatArray:
     """0 where a label may follow another, and never otherwise: [labels, labels]."""
-    out = np.zeros((labels, labels))
+    out = np.zeros((labels, labels), np.float32)
     for goes_on in range(2, labels, 2):
         out[:, goes_on] = _NEVER
         out[[goes_on - 1, goes_on], goes_on] = 0.0

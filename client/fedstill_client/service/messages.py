@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.text.intents import ScoredIntent, Understanding
+from fedstill_proto.text.slots import SlotValue
 from fedstill_proto.v1 import agent_pb2 as pb
 
 from fedstill_client.agent_types import (
@@ -134,7 +136,18 @@ def decode_forgotten(message: pb.ForgetResponse) -> Forgotten:
 
 def encode_understanding(understood: Understanding) -> pb.PredictResponse:
     scored = [pb.ScoredIntent(**vars(intent)) for intent in understood.intents]
-    return pb.PredictResponse(intents=scored, sure=understood.sure)
+    slots = [
+        pb.Slot(
+            name=slot.name,
+            text=slot.text,
+            begin=slot.begin,
+            end=slot.end,
+            value=json.dumps(slot.value, ensure_ascii=False),
+            unit=slot.unit,
+        )
+        for slot in understood.slots
+    ]
+    return pb.PredictResponse(intents=scored, sure=understood.sure, slots=slots)
 
 
 def decode_understanding(message: pb.PredictResponse) -> Understanding:
@@ -142,7 +155,15 @@ def decode_understanding(message: pb.PredictResponse) -> Understanding:
     if not message.intents:
         raise WireError("intents", "the agent named none")
     scored = tuple(ScoredIntent(intent.name, intent.confidence) for intent in message.intents)
-    return Understanding(scored, message.sure)
+    return Understanding(scored, message.sure, tuple(_decode_slot(slot) for slot in message.slots))
+
+
+def _decode_slot(slot: pb.Slot) -> SlotValue:
+    try:
+        value = json.loads(slot.value)
+    except (ValueError, RecursionError) as error:
+        raise WireError("slots: value", f"{slot.value!r:.60} is no JSON: {str(error)[:60]}") from None
+    return SlotValue(slot.name, slot.text, slot.begin, slot.end, value, slot.unit)
 
 
 def encode_unclear(unclear: UnclearUtterances) -> pb.UnclearResponse:

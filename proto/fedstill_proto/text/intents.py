@@ -25,6 +25,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.text.ngrams import NgramHashing
+from fedstill_proto.text.slots import SlotValue
 
 TOKENIZER = "ngrams"
 FILE_LIMIT_BYTES = 1 << 20
@@ -53,10 +54,14 @@ class ScoredIntent:
 
 @dataclass(frozen=True)
 class Understanding:
-    """The likeliest intents of an utterance, and whether the first is sure enough to act on."""
+    """The likeliest intents of an utterance, and whether the first is sure enough to act on.
+
+    slots: the parts of the text that are a room, a thing or a number, where the package has a tagger of them.
+    """
 
     intents: tuple[ScoredIntent, ...]
     sure: bool
+    slots: tuple[SlotValue, ...] = ()
 
     @property
     def intent(self) -> str | None:

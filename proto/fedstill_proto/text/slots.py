@@ -35,7 +35,7 @@ TOKENIZER = "slot-words"
 FILE_LIMIT_BYTES = 1 << 16
 SLOT_LIMIT = 64
 NAME_LIMIT = 40  # characters of a slot's name
-GRAPH_LIMIT_BYTES = 4 << 20
+NAMES_LIMIT_BYTES = 1 << 18  # of names.json
 KNOWN_WORDS_BYTES = 1 << 13
 HOME_NAMES_LIMIT = 1_000  # rooms, and things, of one home
 HOME_NAME_LIMIT = 60  # characters
@@ -130,6 +130,14 @@ class HomeNames:
         return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
     @classmethod
+    def of_lists(cls, areas: Sequence[str], things: Sequence[str]) -> HomeNames:
+        """The names as people write them: trimmed, and in Unicode's form C; raises InvalidValue."""
+        lists = [
+            tuple(unicodedata.normalize("NFC", name).strip() for name in names) for names in (areas, things)
+        ]
+        return cls(*lists)
+
+    @classmethod
     def from_json(cls, content: bytes) -> HomeNames:
         """Raises WireError, which names the field and the value."""
         read = _json_object(content, "names.json", {"areas", "things"}, needed=set())
@@ -138,9 +146,9 @@ class HomeNames:
             names = read.get(where, [])
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise WireError(f"names.json: {where}", "is no list of names")
-            lists[where] = tuple(unicodedata.normalize("NFC", name).strip() for name in names)
+            lists[where] = names
         try:
-            return cls(**lists)
+            return cls.of_lists(**lists)
         except InvalidValue as error:
             raise WireError(f"names.json: {error.field}", error.problem) from None
 
@@ -228,8 +236,9 @@ def check_slot_name(name: str, where: str) -> None:
 
 
 def _json_object(content: bytes, where: str, fields: set[str], *, needed: set[str]) -> dict[str, Any]:
-    if len(content) > FILE_LIMIT_BYTES * (4 if where == "names.json" else 1):
-        raise WireError(where, f"{len(content)} bytes, more than {FILE_LIMIT_BYTES}")
+    most = NAMES_LIMIT_BYTES if where == "names.json" else FILE_LIMIT_BYTES
+    if len(content) > most:
+        raise WireError(where, f"{len(content)} bytes, more than {most}")
     try:
         read = json.loads(content)
     except (ValueError, RecursionError) as error:

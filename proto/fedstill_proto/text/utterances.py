@@ -1,4 +1,7 @@
-"""A table of utterances: a .csv file with the columns text and label."""
+"""A table of utterances: a .csv file with the columns text and label.
+
+Slots may be marked in a text: turn on the [light](name) in the [living room](area).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.text.intents import NAME_LIMIT
 from fedstill_proto.text.ngrams import words_of
+from fedstill_proto.text.slots import SlotSpan, unmarked
 from fedstill_proto.text.text_files import read_text
 
 _FILE_LIMIT_BYTES = 64 << 20
@@ -27,6 +31,14 @@ def read_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[str
 
 def read_numbered_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[int, str, str]]:
     """The same, behind the number of the line that each ends in."""
+    rows = read_slotted_utterances(file, labels_needed=labels_needed)
+    return [(line, text, label) for line, text, _, label in rows]
+
+
+def read_slotted_utterances(
+    file: Path, *, labels_needed: bool = True
+) -> list[tuple[int, str, tuple[SlotSpan, ...], str]]:
+    """The line, text, slots and label of each: [kitchen](area) in a text is a slot (see slots.py)."""
     rows = []
     content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError)
     reader = csv.DictReader(io.StringIO(content), strict=True)
@@ -50,8 +62,9 @@ def read_numbered_utterances(file: Path, *, labels_needed: bool = True) -> list[
                     "behind a text without a label"
                 )
             text, label = (row["text"] or "").strip(), (row["label"] or "").strip()
+            text, spans = _unmarked(f"{file}: line {reader.line_num}", text)
             _check(f"{file}: line {reader.line_num}", text, label, labels_needed=labels_needed)
-            rows.append((reader.line_num, text, label))
+            rows.append((reader.line_num, text, spans, label))
     except csv.Error as error:
         raise UtterancesError(f"{file}: line {reader.reader.line_num}: {error}") from None
     if not rows:
@@ -63,6 +76,13 @@ def rare_labels(labels: Sequence[str]) -> dict[str, int]:
     """Labels that one utterance has, and the place of it: often a typing error, or a comma too many."""
     counts = Counter(labels)
     return {label: at for at, label in enumerate(labels) if label and counts[label] == 1}
+
+
+def _unmarked(where: str, text: str) -> tuple[str, tuple[SlotSpan, ...]]:
+    try:
+        return unmarked(text)
+    except InvalidValue as error:
+        raise UtterancesError(f"{where}: {error}") from None
 
 
 def _check(where: str, text: str, label: str, *, labels_needed: bool) -> None:

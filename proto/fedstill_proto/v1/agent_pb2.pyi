@@ -71,16 +71,34 @@ class PredictRequest(_message.Message):
     def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., scope: _Optional[_Union[AnswerScope, str]] = ..., keep_unsure: _Optional[bool] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("probabilities", "intents", "sure", "notice")
+    __slots__ = ("probabilities", "intents", "sure", "notice", "slots")
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     INTENTS_FIELD_NUMBER: _ClassVar[int]
     SURE_FIELD_NUMBER: _ClassVar[int]
     NOTICE_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
     probabilities: AgentArray
     intents: _containers.RepeatedCompositeFieldContainer[ScoredIntent]
     sure: bool
     notice: str
-    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., sure: _Optional[bool] = ..., notice: _Optional[str] = ...) -> None: ...
+    slots: _containers.RepeatedCompositeFieldContainer[Slot]
+    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., sure: _Optional[bool] = ..., notice: _Optional[str] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ...) -> None: ...
+
+class Slot(_message.Message):
+    __slots__ = ("name", "text", "begin", "end", "value", "unit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    begin: int
+    end: int
+    value: str
+    unit: str
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., value: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class ScoredIntent(_message.Message):
     __slots__ = ("name", "confidence")
