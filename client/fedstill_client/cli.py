@@ -54,7 +54,20 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-GROUPS = (predict, personalize, agent, keyboard, words, assistant, names, policy, privacy, fleet, doctor, proto)
+GROUPS = (
+    predict,
+    personalize,
+    agent,
+    keyboard,
+    words,
+    assistant,
+    names,
+    policy,
+    privacy,
+    fleet,
+    doctor,
+    proto,
+)
 for group in GROUPS:
     group.register(app)
 

@@ -328,5 +328,5 @@ def _scaled(grammar: NumberGrammar, word: str, scales: tuple[tuple[int, str], ..
         for joiner in ("", *grammar.joiners):
             low = _scaled(grammar, behind[len(joiner) :], smaller) if behind.startswith(joiner) else None
             if not behind or (low and low < 10**power):
-                return many * 10**power + (low or 0)
+                return int(many * 10**power + (low or 0))
     return _scaled(grammar, word, smaller)

@@ -31,6 +31,7 @@ from fedstill_server.tasks.interface import (
     PackageFiles,
     Task,
 )
+from fedstill_server.tasks.utterances.slots.fleet_files import made_slot_files, with_slot_files
 
 if TYPE_CHECKING:
     from fedstill_server.tasks.training import ServerTraining
@@ -112,6 +113,7 @@ class UtteranceTask(Task):
         }
         if read.test is not None:
             contents["test.npz"] = npz_of(read.test)
+        contents |= made_slot_files(files.public, seed=files.seed, on_progress=files.on_progress)
         start = None
         if made is not None:
             first = FirstStudents(teacher=made.teacher, students=made.students)
@@ -130,8 +132,20 @@ class UtteranceTask(Task):
     def package_files(
         self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
     ) -> PackageFiles:
+<<<<<<< HEAD
         """intents.json, where the fleet has one; temperature and threshold are fitted to the test set, and to
         what asks for nothing, of which alone without a test set.
+=======
+        """intents.json, and the tagger of slots where the fleet has one."""
+        return with_slot_files(self._intent_files(folder, config, family, parameters, test), folder)
+
+    def _intent_files(
+        self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
+    ) -> PackageFiles:
+        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set.
+
+        Without a test set, every answer counts as sure.
+>>>>>>> 7519e76 (The tagger of slots is made with a fleet of utterances, and travels in its packages)
         """
         path = folder / INTENTS_FILE
         if not path.is_file():

@@ -15,7 +15,7 @@ import numpy as np
 from fedstill_proto.text.slots import HomeNames, SlotKind, SlotSpan
 
 REPLACED = (SlotKind.AREA, SlotKind.NAME, SlotKind.TEXT)
-_INVENTED, _ELSEWHERE = 0.45, 0.25  # shares of the slots that are replaced
+_INVENTED, _ELSEWHERE = 0.6, 0.2  # shares of the slots that are replaced
 _WHOLE = 0.15  # of invented words, that are some word of the table
 _POSSESSIVE = 0.04  # of invented words ("rosie's lamp")
 _KNOWN = 0.4  # of utterances, in which the home's names are known

@@ -19,7 +19,7 @@ from fedstill_server.training.networks import one_deterministic_thread
 
 OnEpoch = Callable[[int, float], None]
 """(epochs done, mean loss)"""
-_FORGOTTEN = 0.3  # of the names that a table says, that are taken for unknown ones
+_FORGOTTEN = 0.5  # of the names that a table says, that are taken for unknown ones
 _NOTHING = -100  # the label of a place without a word, which the loss leaves out
 
 
@@ -27,8 +27,8 @@ _NOTHING = -100  # the label of a place without a word, which the loss leaves ou
 class SlotPlan:
     """How a tagger learns. seen: utterances in all; those of a table are seen equally often."""
 
-    seen: int = 40_000
-    passes: int = 8  # over what was said anew
+    seen: int = 120_000
+    passes: int = 5  # over what was said anew
     batch_size: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
