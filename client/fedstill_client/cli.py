@@ -54,7 +54,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-GROUPS = (
+_COMMANDS = (
     predict,
     personalize,
     agent,
@@ -68,7 +68,7 @@ GROUPS = (
     doctor,
     proto,
 )
-for group in GROUPS:
+for group in _COMMANDS:
     group.register(app)
 
 

@@ -132,20 +132,14 @@ class UtteranceTask(Task):
     def package_files(
         self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
     ) -> PackageFiles:
-<<<<<<< HEAD
-        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set, and to
-        what asks for nothing, of which alone without a test set.
-=======
         """intents.json, and the tagger of slots where the fleet has one."""
         return with_slot_files(self._intent_files(folder, config, family, parameters, test), folder)
 
     def _intent_files(
         self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
     ) -> PackageFiles:
-        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set.
-
-        Without a test set, every answer counts as sure.
->>>>>>> 7519e76 (The tagger of slots is made with a fleet of utterances, and travels in its packages)
+        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set, and to
+        what asks for nothing, of which alone without a test set.
         """
         path = folder / INTENTS_FILE
         if not path.is_file():
