@@ -219,6 +219,31 @@ class TestWhatIsSuggested:
         assert suggested(found, "thier")[0] == "thier"
         assert suggested(found, "zebr") == ["zebrafish"]
 
+    @pytest.mark.parametrize(
+        "word",
+        [
+            "anna",
+            "tom",
+            "jon",
+            "mornings",
+            "quieten",
+            "schöné",
+            "gôod",
+            "theirs",
+            "angelo",
+            "zürich",
+            "ana",
+            "niko",
+        ],
+    )
+    def test_own_words_that_are_no_errors_stay(self, word: str) -> None:
+        assert suggested(suggester(word, word), word)[0] == word
+
+    def test_the_letter_that_is_typed_is_no_suggestion(self, keyboard: Suggester) -> None:
+        found = suggester("a a a y y y e e e")
+        for letter in "aye":
+            assert letter not in suggested(found, letter, k=20)
+
     @pytest.mark.parametrize("word", ["form", "from", "quite", "quiet", "angel", "angle", "casual", "causal"])
     def test_a_whole_word_is_not_taken_for_another(self, keyboard: Suggester, word: str) -> None:
         assert suggested(keyboard, word)[0] == word

@@ -156,11 +156,16 @@ class Suggester:
         self._hold_back(chances, meant.places[own[meant.places]], keyboard)
         best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
         whole = self._whole_word(typed, chances, keyboard)
-        chosen = self._presented(best, scores, typed, k, whole=whole)
+        # The letter that is typed is no suggestion by itself, unless as a capital.
+        shown = k + (len(typed) == 1)
+        chosen = self._presented(best, scores, typed, shown, whole=whole)
         if whole is None:
             accented = _accented(meant, chances)
-            chosen = with_as_typed(chosen, chances, accented, letters=len(typed), k=k, share=ACCENTED_SHARE)
+            chosen = with_as_typed(
+                chosen, chances, accented, letters=len(typed), k=shown, share=ACCENTED_SHARE
+            )
         found = [self._found(at, float(chances[at]), typed, context, letters) for at in chosen]
+        found = [each for each in found if len(typed) > 1 or each.word != letters][:k]
         here = alphabet.with_prefix(typed)
         return found if here.stop > here.start else self._with_two_words(found, scores, context, letters, k)
 

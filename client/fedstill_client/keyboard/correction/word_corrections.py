@@ -18,7 +18,9 @@ from fedstill_proto.arrays import IntArray
 
 from fedstill_client.keyboard.correction.corrector import MIN_LETTERS, Corrector, Meant
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout
+from fedstill_client.keyboard.correction.letters import base
 
+SHORT = 4  # letters
 TWO_EDITS_FROM = 8  # letters of a word of the owner's that may have two errors
 MEANT_TIMES = 10
 """A word that the owner typed so often is meant, however much it looks like one of the lists."""
@@ -81,7 +83,7 @@ class WordCorrections:
         if word not in self._rivals:
             found = self._listed.meant(word, layout, edits=2 if len(word) >= TWO_EDITS_FROM else 1)
             others = [self._words[place] for place in found.places[found.whole].tolist()]
-            self._rivals[word] = tuple(other for other in others if not _is_form(word, other))
+            self._rivals[word] = tuple(other for other in others if _may_be_error(word, other))
         places = [bisect_left(self._words, other) for other in self._rivals[word]]
         return max(places, key=lambda place: float(chances[place]), default=None)
 
@@ -104,7 +106,21 @@ def _renewed(part: _Part | None, words: Sequence[str], places: IntArray) -> _Par
     return _Part(chosen, places, Corrector(chosen))
 
 
-def _is_form(word: str, other: str) -> bool:
-    """Whether one of two words is the other with an ending rather than with a letter doubled at its end."""
+def _may_be_error(word: str, other: str) -> bool:
+    """Whether an own word may be an error for one of the lists that is an error away.
+
+    It is none if it has accents that the other lacks, which nobody types by mistake, and none if one is the
+    other with an ending (a letter that is doubled at the end is an ending of no word). Short words have
+    too many others near them, names above all: these are errors only if accents are missing or letters are
+    exchanged.
+    """
+    if _accents(word) > _accents(other):
+        return False
     longer, shorter = (word, other) if len(word) > len(other) else (other, word)
-    return longer.startswith(shorter) and longer[-2:] != longer[-1] * 2
+    if longer.startswith(shorter) and longer[-2:] != longer[-1] * 2:
+        return False
+    return len(word) > SHORT or sorted(map(base, word)) == sorted(map(base, other))
+
+
+def _accents(word: str) -> int:
+    return sum(base(letter) != letter for letter in word)
