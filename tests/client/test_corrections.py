@@ -313,8 +313,8 @@ class TestLikelihoods:
         assert self.meant("believe", "beleive") > 10 * self.meant("beliave", "beleive")
 
     def test_accents_are_almost_free_and_wrong_ones_are_not(self) -> None:
-        assert self.meant("ete", "été") > 0.3
-        assert 0 < self.meant("èté", "été") < 0.1
+        assert self.meant("ete", "été") > 0.15
+        assert 0 < self.meant("èté", "été") < 0.1 * self.meant("ete", "été")
         assert self.meant("été", "ete") < self.meant("ete", "été")
 
     def test_short_letters_are_not_corrected(self) -> None:
@@ -323,8 +323,8 @@ class TestLikelihoods:
         assert edits_allowed("reciv") == 2
         assert edits_allowed("r" * (MAX_LETTERS + 1)) == 0
         assert self.meant("ht", "th") == 0.0
-        assert self.meant("u", "über") > 0.3
-        assert self.meant("im", "i'm") > 0.3
+        assert self.meant("u", "über") > 0.15
+        assert self.meant("im", "i'm") > 0.15
 
     def test_two_errors_and_no_third(self) -> None:
         assert self.meant("govermnet", "government") > 0

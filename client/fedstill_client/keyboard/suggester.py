@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.private_text import learnable
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, normal, split, split_prefix
@@ -153,8 +152,9 @@ class Suggester:
         meant = self._corrections.meant(words, own, typed, keyboard)
         chances = np.zeros(len(words))
         chances[meant.places] = scores[meant.places] * meant.likelihoods
-        self._hold_back(chances, meant.places[own[meant.places]], keyboard)
         best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
+        if self._hold_back(chances, [at for at in best[: k + 1] if own[at]], keyboard):
+            best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
         whole = self._whole_word(typed, chances, keyboard)
         # The letter that is typed is no suggestion by itself, unless as a capital.
         shown = k + (len(typed) == 1)
@@ -259,13 +259,14 @@ class Suggester:
             return None
         return self._corrections.rival(alphabet.words[at], chances, keyboard)
 
-    def _hold_back(self, chances: Scores, own: IntArray, keyboard: KeyboardLayout) -> None:
+    def _hold_back(self, chances: Scores, own: Sequence[int], keyboard: KeyboardLayout) -> bool:
         """Put the owner's words that may be typing errors behind those of the list that they are for."""
-        often = np.argsort(-chances[own], kind="stable")[:MOST_SUGGESTIONS]
-        for at in own[often].tolist():
+        held = False
+        for at in own:
             rival = self._rival(at, chances, keyboard)
-            if rival is not None and chances[rival] > 0:
-                chances[at] = min(chances[at], chances[rival] / 2)
+            if rival is not None and 0 < chances[rival] / 2 < chances[at]:
+                chances[at], held = chances[rival] / 2, True
+        return held
 
     def with_prefix(self, prefix: str) -> slice:
         """The places in `scores` of the words that begin so."""

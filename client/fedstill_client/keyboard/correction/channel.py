@@ -11,7 +11,7 @@ for one another; of these there are the letters that stand for one that the keyb
 
 A word that is not at its end yet, and has an error already, is the less likely one (`unfinished`): it will be
 found when more of it is typed. A cost is -ln p, in nats. An accent, apostrophe or hyphen that is left out
-is no error: it costs little and is not counted among the edits.
+is no error and not counted among the edits: some people type none (`bare`), and then leave out them all.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ EDIT = 32.0
 class Channel:
     """Probabilities of single errors; chosen by benchmarks/corrections.py on generated errors."""
 
-    accent_left_out: float = 0.6
+    bare: float = 0.2
+    accent_left_out: float = 0.9
     accent_wrong: float = 0.05
-    apostrophe_left_out: float = 0.6
+    apostrophe_left_out: float = 0.9
     apostrophe_put_in: float = 0.05
     near: float = 1 / 40
     spread: float = 0.8

@@ -109,6 +109,7 @@ class Corrector:
         found = np.round(costs[places].astype(np.float64), _DECIMALS)
         counts = np.floor(found / EDIT)
         likelihoods = np.exp(counts * EDIT - found)
+        likelihoods[(counts == 0) & (found > 0)] *= self._channel.bare
         return Meant(places, likelihoods, counts.astype(np.int64), whole[places])
 
     def _search(
