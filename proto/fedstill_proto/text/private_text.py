@@ -30,7 +30,7 @@ RULES = 1
 """Another number with each change of the rules: what was kept under others is looked through again."""
 LEFT_OUT = SPECIAL[UNKNOWN]
 _RUN = re.compile(r"[^\s/\\,;:=|()\[\]{}<>\"“”„«»…。，]{6,}")
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{20,}+")
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_-]{20,}+={0,2}")
 _EDGES = "'’‘.!?*_~-+&#%^`"
 _LONGEST_RUN = 4096  # characters without a space; what is longer is nothing that a person types
 
@@ -138,7 +138,7 @@ def _shapes(text: str) -> Iterator[PrivatePart]:
             continue
         written = match.group()
         word = written.strip(_EDGES)
-        if word.isalpha() and (len(word) < 8 or (word.islower() and not word.isascii())):
+        if word.isalpha() and (word.islower() or word.istitle()) and (len(word) < 8 or not word.isascii()):
             continue
         reason = secret_shape(word)
         if reason:

@@ -2,7 +2,7 @@
 
 "4821", "4 821", "12-34-56", "+49 170 123 45 67", "4, 8, 2, 1". What stays: times of day (10:30)"
     ", numbers of two
-parts with up to four digits (19.99, 24/7, 10-15), decades (1990s) and sizes of pictures (1080p).
+parts with up to two digits each (19.99, 24/7, 10-15), decades (1990s) and sizes of pictures (1080p).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _BETWEEN = r"(?:[.,:;](?=\d)|[ \t\u00a0\u2009\u202f'’/\-‐‑–—_·)(]{1,3
 _RUN = re.compile(rf"[+(]{{0,2}}\d++(?:{_BETWEEN}\d++)*+")
 _ONE_BY_ONE = re.compile(r"(?<![\w.,])\d(?:[,;.] ?\d(?!\d)){3,}+")
 _TIME = re.compile(r"(?:[01]?\d|2[0-4])[:.h][0-5]\d(?::[0-5]\d)?")
-_TWO_PARTS = re.compile(r"\d{1,3}(?:[.,/:'’\-‐‑–—_]|[ ]?[-–—/][ ]?)\d{1,3}")
+_APART = r"(?:[.,/:'’\-‐‑–—_]| ?[-–—/] ?)"
+_TWO_PARTS = re.compile(rf"\d{{1,2}}{_APART}\d{{1,2}}|\d{{3}}{_APART}\d|\d[-–—/]\d{{1,3}}")
 _PIECE = re.compile(r"[^ \t\u00a0\u2009\u202f]+")
 _LETTER = r"A-Za-z\u00aa-\u024f\u0370-\u052f"
 _LETTERS = re.compile(rf"[{_LETTER}]")

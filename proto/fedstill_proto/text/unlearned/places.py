@@ -51,10 +51,8 @@ _SUFFIXED_APART = (
     rf"(?<!\w)[^\W\d_][\w.-]{{2,30}}[ -](?:straße|strasse|str\.|platz|allee|weg|ring) {_NUMBER}(?!\w)"
 )
 _FRENCH = (
-    rf"(?<!\w)\d{{1,4}}(?: ?(?:bis|ter|quater))?,? (?:rue|avenue|av\.|boulevard|bd|impasse|allée|quai|"
-    rf"chemin) "
-    rf"{_ARTICLES}{{0,3}}{_W}(?:[ -]{_CAP}|[ -]{_ARTICLES}{_CAP}){{0,3}}(?: (?!(?:et|ou|à|est|dans|avec|"
-    rf"pour|de|le|la|les|en|au)\b)[^\W\d_]{{2,20}}(?=[\s,.]|\Z))?"
+    r"(?<!\w)\d{1,4}(?: ?(?:bis|ter|quater))?,? (?i:rue|avenue|av\.|boulevard|bd|impasse|allée|quai|chemin) "
+    rf"{_ARTICLES}{{0,3}}(?:{_CAP}(?:[ -]{_ARTICLES}?{_CAP}){{0,3}}|{_W}(?: {_W}(?=[,.]|\Z))?)"
 )
 _FRENCH_2 = (
     rf"(?<!\w)\d{{1,4}}(?: ?(?:bis|ter))?,? (?:place|route|cours|passage|"
@@ -85,7 +83,7 @@ _ALL = tuple(
         (_ENGLISH_2, 0),
         (_SUFFIXED, re.IGNORECASE),
         (_SUFFIXED_APART, re.IGNORECASE),
-        (_FRENCH, re.IGNORECASE),
+        (_FRENCH, 0),
         (_FRENCH_2, 0),
         (_NUMBER_BEHIND, re.IGNORECASE),
         (_ITALIAN, 0),

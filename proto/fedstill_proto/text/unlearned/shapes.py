@@ -22,7 +22,7 @@ from itertools import groupby, pairwise
 from fedstill_proto.text.unlearned.parts import word_set
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_LEAST_LETTERS = 8
+_LEAST_LETTERS, _LEAST_CAPITALS = 8, 6  # of a word, and of one with capitals inside
 _SURPRISE = {8: 4.3, 9: 4.1, 10: 3.9, 11: 3.75, 12: 3.6, 13: 3.5, 14: 3.4}  # bits a pair, by letters
 _USUAL = word_set(
     "password passwort passwd passw pass pwd qwerty qwertz azerty qwert asdf asdfgh asdfghjkl zxcvbn "
@@ -33,7 +33,8 @@ _USUAL = word_set(
 _DIGIT, _UPPER, _LOWER, _OTHER = "digit", "upper", "lower", "other"
 _GROUPED = re.compile(r"[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8}){2,12}")
 _SPECIAL_INSIDE = re.compile(r"[^\W_][!@#$%^&*~?]+[^\W_]")
-_LETTERS_AND_MONEY = re.compile(r"[^\W\d_]+[@$][^\W\d_]+")
+_PERCENT = re.compile(r"\d+%")
+_LETTERS_AND_MONEY = re.compile(r"[^\W\d_]+(?:[@$!]{1,8}[^\W\d_]+)+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _ALNUM = re.compile(r"[^\W_]+")
 _PRODUCT = re.compile(r"[^\W\d_]+\d{1,3}[^\W\d_]?")
@@ -54,9 +55,14 @@ def secret_shape(word: str) -> str | None:
     if _GROUPED.fullmatch(word) and _is_licence(word):
         return "key"
     has_digit = any(map(str.isdigit, word))
-    if len(word) >= 7 and has_digit and _SPECIAL_INSIDE.search(word) and any(map(str.isalpha, word)):
+    if (
+        has_digit
+        and any(map(str.isalpha, word))
+        and _SPECIAL_INSIDE.search(word)
+        and not _PERCENT.match(word)
+    ):
         return "password"
-    if _LETTERS_AND_MONEY.fullmatch(word):
+    if _LETTERS_AND_MONEY.fullmatch(word) and not {*word}.isdisjoint("@$"):
         return "password"
     for part in _ALNUM.finditer(word):
         if _is_mixed(part.group()):
@@ -78,14 +84,14 @@ def _without_accents(word: str) -> str:
 
 def _is_odd_word(word: str) -> bool:
     """Whether letters alone look drawn at random."""
-    if len(word) < _LEAST_LETTERS:
+    if len(word) < _LEAST_CAPITALS:
         return False
     bits = surprise(word)
-    if bits > _SURPRISE[min(len(word), max(_SURPRISE))]:
+    if len(word) >= _LEAST_LETTERS and bits > _SURPRISE[min(len(word), max(_SURPRISE))]:
         return True
     # Capitals anywhere: names of things have them where their words begin (LibreOffice).
     changes = sum(a.islower() and b.isupper() for a, b in pairwise(word))
-    return changes >= 2 and changes * 4 >= len(word) and bits > 3.0
+    return changes >= 2 and changes * 4 >= len(word) and bits > (3.0 if len(word) >= _LEAST_LETTERS else 3.5)
 
 
 def _is_mixed(word: str) -> bool:

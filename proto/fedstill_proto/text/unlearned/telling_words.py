@@ -21,6 +21,7 @@ NAMES = word_set(
     "użytkownik uživatel логин kullanıcı screenname handle skype snapchat telegram userid user-id"
 )
 WEAK = word_set(
+    "pass exp expiry "
     "pin pins code codes key keys token tokens secret user users id ids number nummer numéro numero "
     "número kode kod kód codice código codigo clé cle chiave llave sleutel schlüssel account konto "
     "compte cuenta rekening conto conta tan puk iban bic swift ssn nie dni nif bsn card karte carte "
@@ -31,6 +32,7 @@ WEAK = word_set(
     "verification verifizierung vérification verificación verificatie backup recovery activation 2fa "
     "mfa authenticator"
 )
+NAMED = word_set("pass pin token secret user login code key account puk tan")  # with ":" or "=" behind them
 PHRASES = frozenset({"passphrase", "pass-phrase", "mnemonic", "wiederherstellungsphrase", "seedphrase"})
 BEFORE_PHRASE = word_set("seed recovery secret backup wallet mnemonic semilla récupération herstel")
 PAIRS = {  # words of which the last two together name a secret

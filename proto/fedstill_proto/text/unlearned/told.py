@@ -18,6 +18,7 @@ from fedstill_proto.text.unlearned.telling_words import (
     BEFORE_PHRASE,
     IS,
     LINKS,
+    NAMED,
     NAMES,
     NUMBER_WORDS,
     ORDINARY_BEHIND,
@@ -33,6 +34,8 @@ _MOST_BETWEEN, _MOST_AHEAD, _MOST_PHRASE = 3, 10, 26  # words
 _OPEN_QUOTES = dict(zip("\"'“‘«„`‹", "\"'”’»“`›", strict=True))
 _AROUND = "\"'“”‘’«»„`‹›()[]{}<>.,;!?…。！？*_~|"
 _WORD = re.compile(r"[^\s:=]+[:=]?|[:=]+")
+_MOST_HYPHENS = 2
+_NO_COPULA = "\u0400"  # from these scripts on, languages say "password X" for "the password is X"
 _GROUPS = re.compile(r"[a-z0-9]{4,8}(?:-[a-z0-9]{4,8})+")
 _SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", "।", "؟", ";")
 # Where no spaces stand between words.
@@ -68,20 +71,23 @@ def told_secrets(text: str) -> Iterator[PrivatePart]:
 
 
 def _strength(words: list[_Word], place: int) -> str:
-    key = words[place].key
+    key = _without_possessive(words[place].key)
     if key in PHRASES or (
         key in ("phrase", "frase", "words") and place and words[place - 1].key in BEFORE_PHRASE
     ):
         return "phrase"
     if key in STRONG or (place and (words[place - 1].key, key) in PAIRS and key not in NAMES):
         return "name" if key in ("d'utilisateur", "utente", "usuario", "adı") else "strong"
-    if key in NAMES:
+    if key in NAMES or (key in NAMED and words[place].names_value):
         return "name"
     return "weak" if key in WEAK else ""
 
 
 def _behind(text: str, words: list[_Word], place: int, strength: str) -> Iterator[PrivatePart]:
     told, between, found = words[place].names_value, 0, 0
+    key = words[place].key
+    if (strength == "strong" and key[0] >= _NO_COPULA) or key != _without_possessive(key):
+        told = True
     if words[place].ends_sentence and not told:
         return
     before = words[place]
@@ -95,7 +101,7 @@ def _behind(text: str, words: list[_Word], place: int, strength: str) -> Iterato
         elif (told or not between) and (quoted := _quoted(text, word)):
             yield PrivatePart(word.begin, quoted, "told to be secret")
             return
-        elif _is_odd(word.written) or (told and _is_group(word.key)):
+        elif _is_odd(word.written, capitals=told or strength != "weak") or (told and _is_group(word.key)):
             if between and not (strength != "weak" and told) and not (word.key.isdigit() and between < 3):
                 return
             yield _part(word)
@@ -145,15 +151,21 @@ def _before(words: list[_Word], place: int, strength: str) -> Iterator[PrivatePa
         yield _part(word)
 
 
-def _is_odd(written: str) -> bool:
-    """Whether a word is written as no ordinary one is: digits, signs, capitals inside or alone."""
+def _without_possessive(key: str) -> str:
+    return key[:-2] if key.endswith(("'s", "’s")) else key
+
+
+def _is_odd(written: str, *, capitals: bool = True) -> bool:
+    """Whether a word is written as no ordinary one is: digits, signs, many hyphens, and capitals inside."""
     word = written.strip(_AROUND + ":=")
     if len(word) < 2:
         return word.isdigit()
     if not word.replace("'", "").replace("’", "").replace("-", "").isalpha():
         return any(map(str.isalnum, word)) or len(word) > 3
-    if secret_shape(word):
+    if secret_shape(word) or word.count("-") > _MOST_HYPHENS:
         return True
+    if not capitals:
+        return False
     inner = word[1:]
     return not inner.islower() and not inner.isupper() and word.isascii() and any(map(str.isupper, inner))
 
@@ -175,7 +187,7 @@ def _quoted(text: str, word: _Word) -> int:
 def _part(word: _Word) -> PrivatePart:
     written = word.written
     begin = word.begin + (len(written) - len(written.lstrip("\"'“”‘’«»„`‹›([{<")))
-    end = word.begin + len(written.rstrip("\"'“”‘’«»„`‹›)]}>.,;:…"))
+    end = word.begin + len(written.rstrip("\"'“”‘’«»„`‹›)]}>.,;:!?…"))
     return PrivatePart(begin, max(end, begin + 1), "told to be secret")
 
 
@@ -190,5 +202,6 @@ def _word_of(match: re.Match[str]) -> _Word:
     )
 
 
-_TELLING = STRONG | NAMES | WEAK | PHRASES | {last for _, last in PAIRS} | {"phrase", "frase", "words"}
-_BARE = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_BARE = re.compile(r"[^\W_]+")
+_NAMING = {*STRONG, *NAMES, *WEAK, *PHRASES, *(last for _, last in PAIRS), "phrase", "frase", "words"}
+_TELLING = {part for key in _NAMING for part in _BARE.findall(key) if len(part) > 2 or part == key}
