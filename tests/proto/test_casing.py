@@ -16,7 +16,7 @@ TEXTS = (
     "Sagt Anna, wir essen das Essen?",
     "WIR ESSEN MIT ANNA",
     "Zebras schlafen. iPhones nicht.",
-    "Er sagte: „Nie im Leben“, und ging.",
+    "Er sagte: „Nie im Leben“, und ging. Er liest „Titanic“ gern",
 )
 WORDS = (
     "<unknown>",
@@ -32,6 +32,7 @@ WORDS = (
     "iphones",
     "nie",
     "haus",
+    "titanic",
 )
 NUMBERS = {word: number for number, word in enumerate(WORDS)}  # fmt: skip
 
@@ -56,6 +57,7 @@ def form(word: str, previous: str = "<start>") -> str:
         ("zebras", "<start>", "zebras"),  # seen at the start of a sentence alone
         ("iphones", "<start>", "iPhones"),  # ... with a capital within
         ("nie", "<start>", "nie"),  # seen at the start of a quotation alone
+        ("titanic", "<start>", "Titanic"),
         ("haus", "<start>", "haus"),  # never seen
     ],
 )

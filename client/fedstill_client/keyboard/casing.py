@@ -129,7 +129,8 @@ def with_letters(form: str, letters: str) -> str:
         return form
     if 1 < capitals == len(cased):
         return form.upper()
-    is_within = capitals > cased[0].isupper() and len(normal(letters)) == len(letters)
-    if is_within and normal(form).startswith(normal(letters)):
-        return letters + form[len(letters) :]
+    if len(normal(letters)) == len(letters) and normal(form).startswith(normal(letters)):
+        fits = not any(letter.isupper() and letter != form[at] for at, letter in enumerate(letters))
+        if fits or capitals > cased[0].isupper():
+            return form if fits else letters + form[len(letters) :]
     return capitalized(form) if cased[0].isupper() else form

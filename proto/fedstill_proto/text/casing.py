@@ -33,7 +33,7 @@ LEAST_TURNS = 2  # times that a word was written otherwise behind another one
 TURN_LIMIT = 1_000_000
 FILE_FIELD = "lexicon.safetensors: casing"
 _STRAIGHT = str.maketrans(dict.fromkeys("’‘ʼ＇", "'") | dict.fromkeys("‐‑", "-"))
-_QUOTES = frozenset("\"“”„«»‚‘’':：")
+_BEGINS_QUOTATION = regex.compile("[:：]|[,،，、].*[\"“”„«»‚‘’'「]")
 _TAIL = 120  # characters of a context that its end is read from
 _QUOTED = regex.compile(r"[,:]\s*[\"“„«‚‘']\s*$")
 
@@ -78,19 +78,19 @@ def written_words(text: str) -> Iterator[WrittenWord]:
     for line in text.splitlines():
         if _is_shouted(line):
             continue
-        previous, mark = "", ""
+        previous, marks = "", ""
         for token in tokenize(line):
             key = key_of(token.text, token.kind)
             if token.kind is MARK:
-                mark, previous = token.text, key or previous
+                marks, previous = marks + token.text, key or previous
                 continue
             form = token.text.translate(_STRAIGHT)
-            is_telling = not token.starts_sentence and mark not in _QUOTES
+            is_telling = not token.starts_sentence and not _BEGINS_QUOTATION.search(marks)
             if token.kind is WORD or key != previous:
                 yield WrittenWord(
                     form, token.text, key, token.kind, previous, token.starts_sentence, is_telling
                 )
-            previous, mark = key, ""
+            previous, marks = key, ""
 
 
 def _is_shouted(line: str) -> bool:

@@ -80,7 +80,8 @@ _ELIDED = (
     "tis|twas|twere|twill|twould|twasn|tisn|twon|til|till|em|cause|cuz|cos|coz|bout|round|neath|gainst|nother|"
     "ere|un|nuff|cept|fraid|scuse|pon|n|s|t|k|m|r|d|ll|re|ve|ie|ns|ne|nen|nem|ner|raus|rein|rum|rauf|runter"
 )
-_WORD = f"(?:[{_APOSTROPHE}](?=(?i:{_ELIDED})(?!{_LX})|\\p{{Nd}}0s))?{_UNIT}(?:{_JOINER}{_UNIT})*+"
+_LEFT_OUT = f"(?i:{_ELIDED})(?!{_LX}|[{_APOSTROPHE}])|(?i:n)[{_APOSTROPHE}]|\\p{{Nd}}0s"
+_WORD = f"(?:[{_APOSTROPHE}](?={_LEFT_OUT}))?{_UNIT}(?:{_JOINER}{_UNIT})*+"
 _ABBREVIATION = f"\\p{{L}}\\p{{M}}*+(?:\\.\\p{{L}}\\p{{M}}*+)++(?!{_LX})\\.?"
 _CLUSTERS = "|".join(
     (
@@ -125,7 +126,9 @@ _ADDRESS = "|".join(
         rf"\\\\[\w]{_BEHIND}",
     )
 )
-_PUNCTUATION = r"\.++|!++|\?++|\p{P}"
+# ":-)" and "<3" are marks that no list has, and neither "d" nor "3" behind one is a word.
+_EMOTICON = r"[:;=]['’]?-?(?:[)(\]\[|*}{]+|[DPpOoSsXx03/\\](?!\w))|</?3(?!\w)|\^[_.-]?\^|>[._]<"
+_PUNCTUATION = _EMOTICON + r"|\.++|!++|\?++|\p{P}"
 _PLAIN = regex.compile(
     f"(?P<word>{_ABBREVIATION}|{_WORD}|{_CLUSTERS})|(?P<emoji>{_EMOJI})|(?P<number>\\p{{No}})"
     f"|(?P<mark>{_PUNCTUATION})",

@@ -103,7 +103,7 @@ def _keys(text: str) -> Iterator[str]:
 def key_of(token: str, kind: TokenKind) -> str:
     """What a token (its text as tokens.py gives it) is in a list; "" for marks that are in none."""
     if kind is MARK:
-        return _MARK_KEYS.get(token[0], "")
+        return _MARK_KEYS.get(token[0], "") if token == token[0] * len(token) else ""
     if kind is ADDRESS or (kind is NUMBER and sum(map(str.isdecimal, token)) > DIGITS_LIMIT):
         return NOTHING_SAID
     if kind is EMOJI:
