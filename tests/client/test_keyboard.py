@@ -78,6 +78,21 @@ class TestUserNgrams:
             np.testing.assert_allclose(found[1], chances)
         assert own.next_words([])[1].argmax() == the
 
+    def test_what_is_removed_counts_no_more(self) -> None:
+        own, other = UserNgrams(WORDS), UserNgrams(WORDS)
+        own.add("the blorp king")
+        own.add("the king the blorp")
+        own.remove("the blorp king")
+        other.add("the king the blorp")
+
+        for context in ("", "the", "the king", "the blorp", "king the"):
+            seen, chances = own.next_words(own.numbers(context))
+            same, expected = other.next_words(other.numbers(context))
+            assert seen == same
+            np.testing.assert_allclose(chances, expected)
+        own.remove("the king the blorp")
+        assert own.next_words([])[0] == 0
+
     def test_an_empty_device_says_nothing(self) -> None:
         seen, chances = UserNgrams(WORDS).next_words([3, 4])
         assert (seen, chances.sum()) == (0, 0)
@@ -135,6 +150,16 @@ class TestCacheLM:
         by_hand = SHARPNESS * np.array(cosines) + SAME_WORD * np.array([1, 1, 0])
         np.testing.assert_allclose(weights, by_hand - DECAY * np.log(OFFSET + np.array([5, 4, 3])), rtol=1e-5)
         assert (len(cache), cache.words.tolist()) == (3, [2, 3, 3])
+
+    def test_the_oldest_places_are_let_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fedstill_client.keyboard.cache_lm.MOST_PLACES", 100)
+        cache = CacheLM()
+        for number in range(1000):
+            cache.add(1, number, key_of(self.ONE))
+
+        assert 100 <= len(cache) <= 200
+        assert cache.words.tolist() == list(range(1000 - len(cache), 1000))
+        np.testing.assert_allclose(cache.mean_key, key_of(self.ONE), rtol=1e-5)
 
     def test_keys_know_nothing_of_a_factor_and_of_the_end_of_a_text(self) -> None:
         ends, scaled = self.ONE.copy(), 0.6 * self.ONE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import deque
+from dataclasses import dataclass, field
 
 from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList, split
@@ -40,6 +42,7 @@ class AgentKeyboard:
         self._blocked: frozenset[str] = frozenset()
         self._public: tuple[frozenset[str], UserNgrams, WordCorrections] | None = None
         self._model: tuple[object, StudentNextWordModel] | None = None
+        self._fitting: threading.Thread | None = None
 
     @property
     def adaptation(self) -> Adaptation | None:
@@ -50,11 +53,11 @@ class AgentKeyboard:
         """Count what was typed since, or all of it anew where something was forgotten."""
         typed, new = self._typed, list(store.texts(after=self._typed.last_id))
         version, forgotten = store.words.version, store.times_forgotten()
-        is_whole = typed.ngrams.texts + typed.left_out + len(new) == store.text_count()
+        is_whole = len(typed.kept) + typed.left_out + len(new) == store.text_count()
         if (version, forgotten) != (self._words_version, self._forgotten):
             self._words_version, self._forgotten, is_whole = version, forgotten, False
             self._blocked = store.words.blocked()
-        if not typed.last_id or not is_whole or typed.words > _GROWTH * COUNTED_WORDS:
+        if not typed.last_id or not is_whole:
             everything = list(store.texts())
             new = _newest(everything, COUNTED_WORDS)
             typed = _TypedTexts(self._new_ngrams(), left_out=len(everything) - len(new))
@@ -69,8 +72,9 @@ class AgentKeyboard:
         suggester = Suggester(typed.ngrams, model, adaptation=typed.adaptation)
         for text in new:
             suggester.adapt(text.text)
+        typed.let_go(len(new))
         if typed.held_out_words > _GROWTH * typed.fitted_words:
-            typed.weights = _fitted_weights(list(store.texts()), self._new_ngrams(), model)
+            self._fit(typed, list(store.texts()), model)
             typed.fitted_words = typed.held_out_words
         self._typed = typed
         return Suggester(
@@ -81,6 +85,19 @@ class AgentKeyboard:
             corrections=self._corrections,
             layout=self._layout,
         )
+
+    def _fit(self, typed: _TypedTexts, texts: list[StoredText], model: NextWordModel) -> None:
+        """Choose the weights; where there are many texts, on the side, and the old ones hold until then."""
+        ngrams = self._new_ngrams()
+
+        def fit() -> None:
+            typed.weights = _fitted_weights(texts, ngrams, model)
+
+        if typed.weights is None or typed.words < ADAPTED_WORDS:
+            fit()
+        elif self._fitting is None or not self._fitting.is_alive():
+            self._fitting = threading.Thread(target=fit, name="keyboard-weights", daemon=True)
+            self._fitting.start()
 
     def in_public(self, student: AnsweringStudent) -> Suggester:
         """What suggests words by the package alone, and keeps nothing of what it is asked."""
@@ -113,13 +130,25 @@ class _TypedTexts:
     weights: Weights | None = None
     adaptation: Adaptation | None = None
     adapted_model: StudentNextWordModel | None = None  # whose adaptation it is
+    kept: deque[tuple[str, int]] = field(default_factory=deque)  # the counted ones, and their words
 
     def add(self, text: StoredText) -> None:
         words = len(split(text.text))
         self.ngrams.add(text.text)
+        self.kept.append((text.text, words))
         self.words += words
         self.held_out_words += words if text.held_out else 0
         self.last_id = text.id
+
+    def let_go(self, added: int) -> None:
+        """Count the oldest texts no more, where there are many words: about as many as were added."""
+        for _ in range(2 * added):
+            if self.words <= COUNTED_WORDS or len(self.kept) < 2:
+                return
+            text, words = self.kept.popleft()
+            self.ngrams.remove(text)
+            self.words -= words
+            self.left_out += 1
 
 
 def _fitted_weights(texts: list[StoredText], ngrams: UserNgrams, model: NextWordModel) -> Weights:

@@ -17,7 +17,6 @@ whatever it is made of.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +28,7 @@ MAX_WEIGHT, HALF_AT = 0.13, 50.0
 SHARPNESS, SAME_WORD = 7.0, 1.0
 OFFSET, DECAY = 20.0, 0.7
 KEY_SIZE = 64
+MOST_PLACES, _ROOM = 6000, 64
 _FLOOR = 1e-8  # of a probability, in logs
 _SEED = 0x6B6579
 
@@ -48,18 +48,18 @@ def cache_weight(places: int) -> float:
 
 
 class CacheLM:
-    """Places of texts in the order in which they were typed."""
+    """Places of texts in the order in which they were typed: the latest MOST_PLACES, and some before them."""
 
     def __init__(self) -> None:
-        self._keys: list[Keys] = []
+        self._size = 0
+        self._keys = np.zeros((_ROOM, KEY_SIZE), np.float32)
         self._key_sum = np.zeros(KEY_SIZE)
-        self._previous: list[int] = []
-        self._words: list[int] = []
-        self._word_array: npt.NDArray[np.int64] | None = None
+        self._previous = np.zeros(_ROOM, np.int64)
+        self._words = np.zeros(_ROOM, np.int64)
         self._index: _Index | None = None
 
     def __len__(self) -> int:
-        return len(self._words)
+        return self._size
 
     @property
     def mean_key(self) -> Keys:
@@ -69,17 +69,29 @@ class CacheLM:
     @property
     def words(self) -> npt.NDArray[np.int64]:
         """Numbers of the words [n] that were typed at the places."""
-        if self._word_array is None:
-            self._word_array = np.array(self._words, np.int64)
-        return self._word_array
+        return self._words[: self._size]
 
     def add(self, previous: int, word: int, key: Keys) -> None:
         """Keep a word that was typed after the previous one, with the key of the prediction there."""
-        self._previous.append(previous)
-        self._words.append(word)
-        self._keys.append(key)
+        if self._size == len(self._words):
+            self._make_room()
+        self._previous[self._size], self._words[self._size] = previous, word
+        self._keys[self._size] = key
         self._key_sum += key
-        self._word_array = self._index = None
+        self._size += 1
+        self._index = None
+
+    def _make_room(self) -> None:
+        """Let the oldest places go where there are many; have room for twice as many otherwise."""
+        kept = min(self._size, MOST_PLACES)
+        room = max(2 * kept, _ROOM)
+        for name in ("_keys", "_previous", "_words"):
+            old = getattr(self, name)
+            new = np.zeros((room, *old.shape[1:]), old.dtype)
+            new[:kept] = old[self._size - kept : self._size]
+            setattr(self, name, new)
+        self._size = kept
+        self._key_sum = self._keys[:kept].sum(axis=0, dtype=np.float64)
 
     def log_weights(
         self, previous: int, key: Keys, *, mean_key: Keys, later: int = 0
@@ -92,10 +104,10 @@ class CacheLM:
             mean_key: The key that all are compared against.
             later: Words that were typed after all of these places.
         """
-        if not self._words:
+        if not self._size:
             return np.zeros(0)
         if self._index is None or not np.array_equal(self._index.mean_key, mean_key):
-            self._index = _Index.of(self._keys, self._previous, mean_key=mean_key)
+            self._index = _Index.of(self._keys[: self._size], self._previous[: self._size], mean_key=mean_key)
         cosines = (self._index.directions @ _directions(key - mean_key)).astype(np.float64)
         since = later + len(self) - np.arange(len(self))
         return np.asarray(
@@ -114,8 +126,8 @@ class _Index:
     previous: npt.NDArray[np.int64]  # [n]
 
     @classmethod
-    def of(cls, keys: Sequence[Keys], previous: Sequence[int], *, mean_key: Keys) -> _Index:
-        return cls(mean_key, _directions(np.stack(keys) - mean_key), np.array(previous, np.int64))
+    def of(cls, keys: Keys, previous: npt.NDArray[np.int64], *, mean_key: Keys) -> _Index:
+        return cls(mean_key, _directions(keys - mean_key), previous.copy())
 
 
 def _directions(keys: Keys) -> Keys:

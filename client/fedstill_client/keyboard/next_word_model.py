@@ -63,7 +63,8 @@ class StudentNextWordModel:
             words = np.array(text[begin : begin + rows * self._places], np.int64)
             padded = np.zeros(-(-len(words) // self._places) * self._places, np.int64)
             padded[: len(words)] = words
-            answers = self._student.probabilities_along(padded.reshape(-1, self._places))
+            with self._asking:
+                answers = self._student.probabilities_along(padded.reshape(-1, self._places))
             yield from answers.reshape(len(padded), -1)[: len(words)]
 
     def _predict(self, seen: tuple[int, ...]) -> FloatArray:

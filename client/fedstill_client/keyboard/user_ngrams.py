@@ -32,6 +32,7 @@ _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії"
 IMPORTED_FORMS = 3  # times that the form of an imported word counts
 IMPORTED_SHARE, IMPORTED_MOST = 1e-4, 0.02  # of the probability, for an imported word and for all of them
 ORDERS = 3  # unigrams, bigrams, trigrams
+_ROOM = 64  # new words that the counts have room for, beside as many as there are
 _OFTEN = 4  # classes of how often a history was typed: once, 2 to 3, 4 to 7 times, and more often
 HISTORY_CLASSES = 2 + (ORDERS - 1) * _OFTEN
 
@@ -64,19 +65,40 @@ class UserNgrams:
         self._alphabet = _suggestable(word_list, lexicon, self._blocked)
         self._waiting: set[int] = set()  # new words that are not in the alphabet as yet
         self._counts: dict[tuple[int, ...], dict[int, int]] = {}  # after a history, how often which word
+        self._times = np.zeros(self.listed)  # how often each word, with room for new ones
+        self._total = 0  # their sum
 
     def add(self, text: str) -> None:
         """Count a text that was typed."""
         self.texts += 1
         self.casing.add(text)
         numbers = [START, START, *(self._learn(token) for token in split(text))]
+        self._make_room()
         for place, word in enumerate(numbers[2:], 2):
             if word == UNKNOWN:
                 continue
-            for length in range(ORDERS):
+            self._times[word] += 1
+            self._total += 1
+            for length in range(1, ORDERS):
                 history = tuple(numbers[place - length : place])
                 following = self._counts.setdefault(history, {})
                 following[word] = following.get(word, 0) + 1
+
+    def remove(self, text: str) -> None:
+        """Count a text no more that was added; its new words keep their numbers."""
+        numbers = [START, START, *self.numbers(text)]
+        for place, word in enumerate(numbers[2:], 2):
+            if word == UNKNOWN or not self._times[word]:
+                continue
+            self._times[word] -= 1
+            self._total -= 1
+            for length in range(1, ORDERS):
+                history = tuple(numbers[place - length : place])
+                following = self._counts.get(history, {})
+                if following.get(word, 0) > 1:
+                    following[word] -= 1
+                elif following.pop(word, None) is not None and not following:
+                    del self._counts[history]
 
     def add_imported(self, word: str) -> None:
         """Take in a word of the owner's personal dictionary, as it is written: it may be suggested now."""
@@ -123,7 +145,7 @@ class UserNgrams:
 
     def count(self, number: int) -> int:
         """How often a word was typed."""
-        return self._counts.get((), {}).get(number, 0)
+        return int(self._times[number]) if number < len(self._times) else 0
 
     def next_words(self, context: Sequence[int]) -> tuple[int, npt.NDArray[np.float64]]:
         """Predict the next word from the device's own text.
@@ -134,20 +156,32 @@ class UserNgrams:
             to 1, or to 0 where nothing was typed.
         """
         last = [START, START, *context]
-        probabilities = np.zeros(self.listed + len(self.new_words))
-        history_class = 0
-        for length in range(ORDERS):
+        size = self.listed + len(self.new_words)
+        if not self._total:
+            return 0, np.zeros(size)
+        self._make_room()
+        probabilities = self._times[:size] / self._total
+        history_class = 1
+        for length in range(1, ORDERS):
             following = self._counts.get(tuple(last[len(last) - length :]))
             if following is None:
                 break
             words = np.fromiter(following, np.int64, len(following))
             counts = np.fromiter(following.values(), np.float64, len(following))
-            total, different = int(counts.sum()), len(words) if length else 0
+            total, different = int(counts.sum()), len(words)
             probabilities *= different / (total + different)
             probabilities[words] += counts / (total + different)
             often = min(total.bit_length(), _OFTEN)
-            history_class = 1 + (often + (length - 1) * _OFTEN if length else 0)
+            history_class = 1 + often + (length - 1) * _OFTEN
         return history_class, probabilities
+
+    def _make_room(self) -> None:
+        """For the counts of all new words."""
+        size = self.listed + len(self.new_words)
+        if size > len(self._times):
+            larger = np.zeros(size + len(self.new_words) + _ROOM)
+            larger[: len(self._times)] = self._times
+            self._times = larger
 
     def _learn(self, token: str) -> int:
         """The number of a token, which becomes a new word where it is one."""
