@@ -113,6 +113,16 @@ def test_what_cannot_be_reviewed_is_refused_and_stays(home: AgentHome) -> None:
         assert agent.predict_text("make it cozy").intent is None
 
 
+def test_what_asks_for_nothing_is_dropped_where_the_student_has_no_class_of_it(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        agent.predict_text("make it cozy", keep_unsure=True)
+        (kept,) = agent.unclear().utterances
+        ids = agent.review(kept.id, intent="none")
+
+        assert ids == ()
+        assert agent.unclear().in_all == 0
+
+
 def test_apps_review_through_the_socket(home: AgentHome) -> None:
     with (
         serving_lock(home) as address,

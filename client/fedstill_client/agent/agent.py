@@ -23,7 +23,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
-from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
+from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding, is_out_of_scope
 from fedstill_proto.text.private_text import learnable
 from fedstill_proto.text.vocabulary import is_word, split
 
@@ -250,7 +250,7 @@ class Agent:
             raise InvalidValue("limit", f"{limit}; give 1 to {MOST_KEPT}")
         with self._lock:
             self._newest()
-            names, kept = self._required_schema().names, self._store.unclear()
+            names, kept = self._required_schema().intents, self._store.unclear()
         shown = (
             UnclearUtterance(
                 id=one.id,
@@ -267,7 +267,7 @@ class Agent:
 
         Args:
             number: Its id.
-            intent: The intent's name; None where the utterance is to be dropped.
+            intent: The intent's name, or "none" for what asks for nothing; None where it is to be dropped.
 
         Returns:
             The ids of what was observed, which `forget` takes.
@@ -280,7 +280,7 @@ class Agent:
             text = next((one.text for one in self._store.unclear() if one.id == number), None)
             if text is None:
                 raise InvalidValue("id", f"{number} is none of the utterances to review")
-            if intent is None:
+            if intent is None or (schema.nothing is None and is_out_of_scope(intent)):
                 self._store.drop_unclear(number)
                 return ()
             x, meant = encode_utterances(schema, [text])[0], schema.number(intent)

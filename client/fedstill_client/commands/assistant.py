@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500  # utterances that are shown or reviewed
 _CHOICES = 9  # intents with a key of their own
-_KEYS = "1-9 what it means, / another intent, d drop it, s skip it, u undo, q quit"
+_KEYS = "1-9 what it means, / another intent, n nothing is asked, d drop it, s skip it, u undo, q quit"
+_NOTHING = "none"
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +55,8 @@ def review_command(
       fedstill-agent review --list --json
 
       fedstill-agent review --id 17 --intent HassTurnOn
+
+      fedstill-agent review --id 19 --intent none        # asks for nothing
 
       fedstill-agent review --id 18 --drop
     """
@@ -158,6 +161,8 @@ class _Review:
                 return -1
             if key == "d":
                 return self._decide(one, None)
+            if key == "n":
+                return self._decide(one, _NOTHING)
             if key == "/":
                 name = self._asked_name()
                 if name:

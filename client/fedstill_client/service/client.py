@@ -161,7 +161,7 @@ class AgentClient:
 
         Args:
             number: Its id.
-            intent: The intent's name; None where the utterance is to be dropped.
+            intent: The intent's name, or "none" for what asks for nothing; None where it is to be dropped.
 
         Returns:
             The ids of what was observed, which `forget` takes.
