@@ -35,13 +35,13 @@ class AgentAnswer:
     """What came of a question.
 
     Attributes:
-        question: The question.
+        wish: The question.
         suggestions: None where the agent could not answer.
         problem: Why it could not, for a person; empty where it could, or where it was said already.
         seconds: From the question to the answer.
     """
 
-    question: SuggestionWish
+    wish: SuggestionWish
     suggestions: Sequence[Suggestion] | None
     problem: str = ""
     seconds: float = 0.0
@@ -131,7 +131,8 @@ class AskedAgent:
             except AgentRefused:
                 pass  # no word in it
             except FedstillError as error:
-                self._note(f"what was typed is not learned: {connection.leave(error)}")
+                problem = connection.leave(error) or "no agent answers."
+                self._note(f"what was typed is not learned: {problem}")
         connection.close()
 
     def _next_question(self) -> tuple[SuggestionWish, float] | None:

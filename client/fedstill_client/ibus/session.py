@@ -106,7 +106,7 @@ class TypingSession:
 
     def _deliver(self, answer: AgentAnswer) -> None:
         def in_turn() -> None:
-            self._show(self._composition.answer(answer.question, answer.suggestions))
+            self._show(self._composition.answer(answer.wish, answer.suggestions))
             if answer.problem:
                 self._log(answer.problem)
                 self._screen.show_note(f"fedstill: {answer.problem}")
