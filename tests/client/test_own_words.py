@@ -14,6 +14,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentRefused, OwnWord, PersonalizeOptions
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.context import LearnableContext
 from fedstill_client.keyboard.personal_dictionary import (
     DictionaryProblem,
     read_personal_dictionary,
@@ -24,12 +25,12 @@ from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.texts import add_text
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.text.private_text import LEFT_OUT
+from fedstill_proto.text.private_text import LEFT_OUT, learnable
 from fedstill_proto.text.vocabulary import is_word, split
 from typer.testing import CliRunner
 
+from benchmarks.planted_secrets import planted_secrets
 from tests.client.keyboard_samples import keyboard_home
-from tests.client.planted_secrets import planted_secrets
 from tests.client.recording_agent import short_home
 
 OWN = "quillfeather"
@@ -116,6 +117,20 @@ def test_a_private_field_teaches_nothing(home: AgentHome) -> None:
         assert own._scored is None or "zebra" not in own._scored.context
         agent.suggest("a zebra", private=True)
         assert own._scored is None or "zebra" not in own._scored.context
+
+
+def test_contexts_are_looked_through_piece_by_piece() -> None:
+    contexts = LearnableContext()
+    text = (
+        "We meet at noon. My pin is 4821! " * 40 + "no end of words " * 200 + "my password is hunter2xQ "
+    ) * 2
+    for end in (1, 40, 500, 3000, len(text) - 3, len(text)):
+        assert contexts.of(text[:end]).split() == learnable(text[:end]).text.split()
+        assert len(contexts.of(text[:end])) <= end + 9 * 90
+    assert not any("4821" in kept or "hunter" in kept for kept in contexts._pieces.values())
+    assert contexts.of("x" * 5000 + " y").split()[-1] == "y"
+    with pytest.raises(InvalidValue, match="100001 characters"):
+        contexts.of("x" * 100_001)
 
 
 def test_texts_of_earlier_agents_are_cleaned_with_what_was_learned_of_them(home: AgentHome) -> None:

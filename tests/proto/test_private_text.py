@@ -17,7 +17,7 @@ from fedstill_proto.text.unlearned.identifiers import passes_iban_check
 from fedstill_proto.text.unlearned.numbers import passes_luhn
 from fedstill_proto.text.unlearned.shapes import secret_shape, surprise
 
-from tests.client.planted_secrets import planted_secrets
+from benchmarks.planted_secrets import planted_secrets
 
 SECRETS = {
     "H23, numbers": (

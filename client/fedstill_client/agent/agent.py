@@ -51,6 +51,7 @@ from fedstill_client.agent_types import (
 )
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.context import LearnableContext
 from fedstill_client.model.answering_student import ROW_LIMIT, Answerer, AnsweringStudent
 from fedstill_client.model.given_examples import ScaleWatch, class_numbers
 from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
@@ -99,6 +100,7 @@ class Agent:
         self._answering: Answerer | None = None  # the student as it answers its owner
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
+        self._contexts = LearnableContext()  # as far as they may be looked at
         self._schema: IntentSchema | None = None  # of a student of utterances
         self._slots: AgentSlots | None = None  # of a student of utterances whose package has a tagger
         self._said: Said | None = None  # by the owner, to a student of utterances
@@ -341,8 +343,9 @@ class Agent:
             self._newest()
             suggester = self._required_suggester()
             if private and self._keyboard is not None:
-                suggester = self._keyboard.in_public(self._package_student())
-            return suggester.suggest(learnable(context).text, prefix, k, layout=layout)
+                public = self._keyboard.in_public(self._package_student())
+                return public.suggest(learnable(context).text, prefix, k, layout=layout)
+            return suggester.suggest(self._contexts.of(context), prefix, k, layout=layout)
 
     def observe_text(self, text: str, *, learn: bool = True) -> KeptText:
         """Keep a private text that was typed. It is on the disk when this returns.

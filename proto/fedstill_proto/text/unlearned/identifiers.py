@@ -38,7 +38,7 @@ _FORMS = (
         "key",
         r"(?<![^\W_])(?:sk|pk|rk|whsec|ghp|gho|ghu|ghs|ghr|github_pat|glpat|gldt|xox[abeoprs]|npm|hf|"
         r"dop_v1|shpat|"
-        r"pypi|sq0\w{3}|rzp|key|tok|token|AGE-SECRET-KEY)[-_][\w-]{16,}+|\b(?:AKIA|ASIA|AROA|AIza|"
+        r"pypi|sq0\w{3}|rzp|AGE-SECRET-KEY)[-_](?:\w{16,}+|(?=[\w-]{0,40}\d)[\w-]{16,}+)|\b(?:AKIA|ASIA|AROA|AIza|"
         r"ya29\.|SG\.|eyJ)[\w.+/=-]{12,}+",
     ),
     ("UUID", r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])"),
@@ -53,8 +53,8 @@ _FORMS = (
     ("number plate", r"(?<![\w-])(?:[A-Z]{2}\d{2} ?[A-Z]{3}|[a-z]{2}\d{2} ?[a-z]{3}|"
         r"[A-Z]{2}[- ]?\d{3}[- ]?[A-Z]{2}|[a-z]{2}-\d{3}-[a-z]{2}|\d[A-Z]{3}\d{3}|"
         r"[A-Z]{3}[- ]\d{3,4})(?![\w-])"),
-    ("number plate", r"(?<![\w-])(?:[A-Za-z]{2}|[A-Za-z]{1,3}|\d{1,3})-(?:\d{2,3}|"
-        r"[A-Za-z]{2,3})-(?:\d{1,2}|[A-Za-z]{1,2})(?![\w-])(?<=[\d-]..|.[\d-].)"),
+    ("number plate", r"(?<![\w-])(?=[A-Za-z-]{0,6}\d)(?:[A-Za-z]{1,3}|\d{1,3})-(?:\d{2,3}|"
+        r"[A-Za-z]{2,3})-(?:\d{1,2}|[A-Za-z]{1,2})(?![\w-])"),
     ("national number", r"(?<![^\W_])"
         r"[A-Za-z]{2}"
         r" ?\d{2} ?\d{2} ?\d{2} ?[A-Da-d](?![^\W_])"),
@@ -62,6 +62,15 @@ _FORMS = (
         r"[A-Z]\d[A-Z][ -]?\d[A-Z]\d|[a-z]\d[a-z] \d[a-z]\d|[1-9]\d{3} ?[A-Z]{2})(?![\w-])"),
 )  # fmt: skip
 _PATTERNS = tuple((reason, re.compile(form)) for reason, form in _FORMS)
+# What stands in whatever has the form: others are not looked for.
+_SIGNS = {
+    "e-mail": "@ (at [at (AT [AT dot DOT punkt point punto punt",
+    "UUID": "-",
+    "hardware address": ": - .",
+}
+_NEEDED = {reason: tuple(signs.split()) for reason, signs in _SIGNS.items()}
+_WITH_DIGITS = frozenset({"number plate", "national number", "postcode", "network address", "UUID", "wallet"})
+_DIGIT = re.compile(r"\d")
 _LINK = re.compile(r"(?i:\b[a-z][a-z0-9+.-]{1,15}://|\bwww\.)[^\s<>\"«»“”]{1,4000}+")
 _MAY_HOLD = re.compile(
     r"[\d@]|-----|://|www\.|[(\[]at[)\]]|ssh-|[-_]\w{16}|eyJ|AIza|AKIA|bc1|[0-9a-fA-F]:[0-9a-fA-F]",
@@ -81,7 +90,13 @@ def private_identifiers(text: str) -> Iterator[PrivatePart]:
         end = _end_of_iban(text, match.start(), match.end())
         if end:
             yield PrivatePart(match.start(), end, "IBAN")
+    has_digit = _DIGIT.search(text) is not None
     for reason, pattern in _PATTERNS:
+        needed = _NEEDED.get(reason)
+        if (reason in _WITH_DIGITS and not has_digit) or (
+            needed and not any(sign in text for sign in needed)
+        ):
+            continue
         for match in pattern.finditer(text):
             yield PrivatePart(match.start(), match.end(), reason)
 
