@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.extras import explain_missing
+from typer.core import TyperCommand
 
-from fedstill_client.commands.options import AgentCommand, AgentGroup, HomeOption
+from fedstill_client.commands.options import AgentGroup, HomeOption, unwrapped
 from fedstill_client.home import AgentHome
 from fedstill_client.ibus.bindings import load_bindings
 from fedstill_client.ibus.component import ENGINE, ComponentPlace
@@ -30,6 +31,15 @@ NextWordsOption = Annotated[
 SystemOption = Annotated[
     bool, typer.Option("--system", help="For all users, in /usr/share/ibus/component; as root.")
 ]
+
+
+class _Command(TyperCommand):
+    """A command whose help fits the terminal's width."""
+
+    def __init__(self, name: str | None, **settings: Any) -> None:
+        settings["help"] = unwrapped(settings.get("help") or "")
+        super().__init__(name, **settings)
+
 
 app = typer.Typer(
     cls=AgentGroup,
@@ -66,7 +76,7 @@ def fedstill_ibus(
     """Take the options that stand before a command."""
 
 
-@app.command(name="install", cls=AgentCommand)
+@app.command(name="install", cls=_Command)
 def install_command(
     home: HomeOption = None,
     k: SuggestionsOption = 5,
@@ -103,7 +113,7 @@ def install_command(
         typer.echo(f"note: {folder} is no agent's home yet; make one with: fedstill-agent enrol", err=True)
 
 
-@app.command(name="uninstall", cls=AgentCommand)
+@app.command(name="uninstall", cls=_Command)
 def uninstall_command(system: SystemOption = False) -> None:
     """Take back what install told IBus. The agent and what it has learned stay.
 
@@ -117,7 +127,7 @@ def uninstall_command(system: SystemOption = False) -> None:
     typer.echo("Then, in the desktop: ibus restart" if removed else "There was nothing to remove.")
 
 
-@app.command(name="run", cls=AgentCommand)
+@app.command(name="run", cls=_Command)
 def run_command(
     home: HomeOption = None,
     k: SuggestionsOption = 5,
