@@ -1,8 +1,9 @@
 """The slots of an utterance on a device: a tagger's labels, made whole, and what they mean.
 
 The likeliest labels in which no slot goes on that has not begun (Viterbi, 1967) are read as spans. Then rules
-that need no learning have their say: a slot of a quantity is the whole quantity ("fifty percent"), and a
-percentage, a temperature or a duration is a slot wherever the tagger saw no other.
+that need no learning have their say: a name that the owner has declared is one wherever the tagger saw no text
+of another kind; a slot of a quantity is the whole quantity ("fifty percent"), and a percentage, a temperature or
+a duration is a slot wherever the tagger saw no other.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class SlotFinder:
         """Where slots are."""
         (logits,) = self.session.run(["logits"], {"numbers": words.numbers, "features": words.features})
         labels = likeliest_labels(np.asarray(logits, np.float64))
-        return _with_quantities(self.schema, words, _spans_of(self.schema, words, labels))
+        spans = _with_names(self.schema, words, _spans_of(self.schema, words, labels))
+        return _with_quantities(self.schema, words, spans)
 
 
 def slot_schema(package: StudentPackage) -> SlotSchema | None:
@@ -147,6 +149,28 @@ def _spans_of(schema: SlotSchema, words: SlotWords, labels: IntArray) -> list[Sl
 
 def _is_text(name: str) -> bool:
     return SlotKind.of_name(name) in (SlotKind.TEXT, SlotKind.AREA, SlotKind.NAME)
+
+
+def _with_names(schema: SlotSchema, words: SlotWords, spans: list[SlotSpan]) -> list[SlotSpan]:
+    kinds = dict(zip(schema.names, schema.kinds, strict=True))
+    kept = list(spans)
+    for kind, inside in sorted(words.named, key=lambda each: -len(each[1])):
+        begin, end = words.places[inside.start][0], words.places[inside.stop - 1][1]
+        touching = [each for each in kept if each.begin < end and begin < each.end]
+        others = [each for each in touching if kinds[each.name] not in (SlotKind.AREA, SlotKind.NAME)]
+        longer = [each for each in touching if each.begin <= begin and end <= each.end]
+        alike = any(kinds[each.name] is kind for each in longer)
+        slot = next((name for name in schema.names if kinds[name] is kind), None)
+        if slot is None or others or alike or (_is_of_both(words, inside) and touching):
+            continue
+        kept = [each for each in kept if each not in touching]
+        kept.append(SlotSpan(slot, begin, end))
+    return sorted(kept, key=lambda each: each.begin)
+
+
+def _is_of_both(words: SlotWords, inside: range) -> bool:
+    """Whether the same words are the name of a room and of a thing."""
+    return sum(each == inside for _, each in words.named) > 1
 
 
 def _with_quantities(schema: SlotSchema, words: SlotWords, spans: list[SlotSpan]) -> list[SlotSpan]:

@@ -23,7 +23,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.colors import MOST_COLOR_WORDS, color_of_words
 from fedstill_proto.text.ngrams import TEXT_LIMIT
 from fedstill_proto.text.quantities import Quantity, QuantityKind, find_quantities
-from fedstill_proto.text.slots import KNOWN_WORDS_BYTES, HomeNames, SlotSchema, SlotSpan
+from fedstill_proto.text.slots import KNOWN_WORDS_BYTES, HomeNames, SlotKind, SlotSchema, SlotSpan
 from fedstill_proto.text.spoken_numbers import folded
 
 MOST_WORDS = 64  # of an utterance; later ones have no slot
@@ -47,6 +47,7 @@ class SlotWords:
     quantities: tuple[Quantity, ...]
     numbers: IntArray  # [words, GRAMS]; 0 is nothing
     features: FloatArray  # [words, FEATURES]
+    named: list[tuple[SlotKind, range]] = field(default_factory=list)  # words that are names of the home
 
     def words_of(self, begin: int, end: int) -> range:
         """The words that have a character of [begin, end)."""
@@ -106,9 +107,11 @@ def slot_words(text: str, schema: SlotSchema, *, known: KnownNames | None = None
         _mark(features, inside, 2 * _KINDS.index(quantity.kind))
     for inside in _named(words, lambda part: color_of_words(part) is not None, MOST_COLOR_WORDS):
         _mark(features, inside, _COLOR)
-    for place, names in ((_AREA, known.areas), (_THING, known.things)) if known else ():
+    of_home = ((_AREA, SlotKind.AREA, known.areas), (_THING, SlotKind.NAME, known.things)) if known else ()
+    for place, kind, names in of_home:
         for inside in _named(words, names.__contains__, max(map(len, names), default=0)):
             _mark(features, inside, place)
+            read.named.append((kind, inside))
     for at, (begin, _) in enumerate(places):
         before = text[places[at - 1][1] if at else 0 : begin]
         features[at, _PAUSED] = bool(_PAUSE.search(before))
