@@ -1,9 +1,9 @@
 """The slots of an utterance on a device: a tagger's labels, made whole, and what they mean.
 
 The likeliest labels in which no slot goes on that has not begun (Viterbi, 1967) are read as spans. Then rules
-that need no learning have their say: a name that the owner has declared is one wherever the tagger saw no text
-of another kind; a slot of a quantity is the whole quantity ("fifty percent"), and a percentage, a temperature or
-a duration is a slot wherever the tagger saw no other.
+that need no learning have their say: a name that the owner has declared is one wherever the tagger saw no
+text of another kind; a slot of a quantity is the whole quantity ("fifty percent"), and a percentage, a
+temperature or a duration is a slot wherever the tagger saw no other.
 """
 
 from __future__ import annotations
@@ -158,10 +158,12 @@ def _with_names(schema: SlotSchema, words: SlotWords, spans: list[SlotSpan]) -> 
         begin, end = words.places[inside.start][0], words.places[inside.stop - 1][1]
         touching = [each for each in kept if each.begin < end and begin < each.end]
         others = [each for each in touching if kinds[each.name] not in (SlotKind.AREA, SlotKind.NAME)]
-        longer = [each for each in touching if each.begin <= begin and end <= each.end]
-        alike = any(kinds[each.name] is kind for each in longer)
+        longer = [each for each in touching if each.begin < begin or end < each.end]
+        strange = any(
+            kinds[each.name] is not kind for each in longer
+        )  # "garden jobs", where there is a garden
         slot = next((name for name in schema.names if kinds[name] is kind), None)
-        if slot is None or others or alike or (_is_of_both(words, inside) and touching):
+        if slot is None or others or strange or (touching and _is_of_both(words, inside)):
             continue
         kept = [each for each in kept if each not in touching]
         kept.append(SlotSpan(slot, begin, end))

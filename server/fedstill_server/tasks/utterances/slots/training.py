@@ -20,12 +20,13 @@ from fedstill_server.training.networks import one_deterministic_thread
 OnEpoch = Callable[[int, float], None]
 """(epochs done, mean loss)"""
 _FORGOTTEN = 0.5  # of the names that a table says, that are taken for unknown ones
+_MOST_TIMES = 40  # that an utterance is said anew
 _NOTHING = -100  # the label of a place without a word, which the loss leaves out
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlotPlan:
-    """How a tagger learns. seen: utterances in all; those of a table are seen equally often."""
+    """How a tagger learns. seen: utterances in all, of a large table; each is seen equally often."""
 
     seen: int = 120_000
     passes: int = 5  # over what was said anew
@@ -79,7 +80,7 @@ def _said_anew(
 ) -> list[tuple[SlotWords, np.ndarray]]:
     inventor, random = Inventor.of_table(table), np.random.default_rng([plan.seed, 46])
     examples = []
-    for _ in range(max(1, round(plan.seen / plan.passes / len(table)))):
+    for _ in range(min(_MOST_TIMES, max(1, round(plan.seen / plan.passes / len(table))))):
         for each in table:
             anew = inventor.anew(each, random)
             home = inventor.home(anew, random)
