@@ -27,7 +27,7 @@ from fedstill_proto.text.vocabulary import START
 MAX_WEIGHT, HALF_AT = 0.13, 50.0
 SHARPNESS, SAME_WORD = 7.0, 1.0
 OFFSET, DECAY = 20.0, 0.7
-KEY_SIZE = 64
+KEY_SIZE, KEY_WORDS = 64, 16_384
 MOST_PLACES, _ROOM = 6000, 64
 _FLOOR = 1e-8  # of a probability, in logs
 _SEED = 0x6B6579
@@ -37,8 +37,8 @@ Keys = npt.NDArray[np.float32]
 
 
 def key_of(probabilities: Probabilities) -> Keys:
-    """The key [KEY_SIZE] of a student's prediction [words]."""
-    logs = np.log(np.maximum(probabilities, _FLOOR)).astype(np.float32)
+    """The key [KEY_SIZE] of a student's prediction [words], of the first KEY_WORDS, which are frequent."""
+    logs = np.log(np.maximum(probabilities[:KEY_WORDS], _FLOOR)).astype(np.float32)
     return np.asarray(logs @ _projection(len(logs)))
 
 

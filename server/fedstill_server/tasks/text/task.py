@@ -75,7 +75,7 @@ _KEYBOARD_TEACHER = TeacherConfig(
 
 _KNOWN_FREQUENCY = 1e-7  # from which on a word that a public text says once is no mistake
 _QUICK_WORDS = 10_000
-_FURTHER_LANGUAGE = 0.4  # of a dictionary
+_FURTHER_LANGUAGE = 0.1  # of a dictionary: a key press takes longer with each word
 _MOST_REPEATS = 4  # of a small language's text in an epoch
 
 
@@ -91,7 +91,7 @@ class TextTask(Task):
     words: int = option(20_000, "Entries of the word list, for each language.", least=2, most=65_536)
     dictionary: int = option(
         30_000,
-        "Words of the lexicon that the list lacks, of one language; each further one adds two fifths.",
+        "Words of the lexicon that the list lacks, of one language; each further one adds a tenth.",
         least=0,
         most=100_000,
     )
