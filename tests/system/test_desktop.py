@@ -18,6 +18,8 @@ from fedstill_client.ibus.bindings import BindingsMissing, load_bindings
 from fedstill_client.ibus.component import SYSTEM_FOLDER
 from fedstill_client.store import PrivateStore
 
+from benchmarks.desktop_session import person
+from benchmarks.desktop_session.person import Person, chunks
 from benchmarks.desktop_session.session import Desktop, Seen, desktop, ended, missing_parts
 from tests.client.keyboard_samples import keyboard_home
 from tests.client.recording_agent import short_home
@@ -206,6 +208,30 @@ def test_secret_fields_show_nothing_and_teach_nothing(line: Desktop, agent: Agen
     line.until(lambda: texts(agent.home)[-1] == f"over {name}.", "what was written is not learned")
     for file in agent.home.folder.glob("store.db*"):
         assert b"secret" not in file.read_bytes()
+
+
+def test_a_person_who_types_with_suggestions(line: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(person, "_PATIENCE_SECONDS", 0.4)
+    line.ask_window("focus", "page")
+    result = Person(line, "page").type(["The (quick) fox jumps, and  we quit."])
+    assert result.typed == result.wanted == "The (quick) fox jumps, and we quit.\n"
+    assert (result.words, result.keys) == (7, len(result.key_ms))
+    assert 0 < result.saved < 1
+    assert result.taken > 3
+
+
+@pytest.mark.parametrize(
+    ("line_of_text", "expected"),
+    [
+        ("a b", [("", "a", ""), ("", "b", "")]),
+        ("“Don't,” he said...", [("“", "Don't", ",”"), ("", "he", ""), ("", "said", "...")]),
+        ("-- (to-day);", [("--", "", ""), ("(", "to-day", ");")]),
+        ("car.--Give 3.5 x", [("", "car.--Give", ""), ("", "3.5", ""), ("", "x", "")]),
+        ("  ", []),
+    ],
+)
+def test_what_stands_between_spaces(line_of_text: str, expected: list[tuple[str, str, str]]) -> None:
+    assert list(chunks(line_of_text)) == expected
 
 
 def test_without_an_agent_typing_goes_on(line: Desktop, agent: AgentProcess) -> None:
