@@ -38,7 +38,8 @@ def answer_words(
         return store.forget_words([word.word for word in given])
     if action != "import":
         return WordsAnswer(changed=store.change_words(action, given))
-    learnable = [word for word in given if not is_private_word(word.word)]
+    # An odd name is the owner's to bring; what else looks private is left out here, too.
+    learnable = [word for word in given if word.word.isalpha() or not is_private_word(word.word)]
     changed = store.change_words(action, learnable)
     return WordsAnswer(changed=changed, left_out=len(given) - len(learnable))
 
