@@ -37,6 +37,7 @@ from benchmarks.bars import Bar
 FAMILY, WORDS, EPOCHS, CANDIDATES = "gru-96-256", 20_000, 8, 1000
 _KNOWN_FREQUENCY = 1e-7
 _FEWEST_TEXTS = 5
+_ALL_COUNTS = 1 << 40  # the classical keyboard leaves none out
 
 
 def load_authors(authors: Path, public: Sequence[Path], *, skip: int, most: int | None) -> KeyboardData:
@@ -109,6 +110,10 @@ def measured(
             words,
             lambda device: Models(student),
             lexicon=lexicon,
+            counts=build_lexicon(
+                data.public, words, LexiconPlan(languages=languages, most_counts=_ALL_COUNTS)
+            ),
+            brief=True,
             on_device=lambda done, devices: told(f"device {done} of {devices}"),
         )
     before, typed = found.changes["classical to mixed"], found.changes["counted to as_typed"]

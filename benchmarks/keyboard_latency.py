@@ -3,11 +3,12 @@
     python benchmarks/keyboard_latency.py                        # 1.4 million parameters, untrained
     python benchmarks/keyboard_latency.py --family transformer
 
-The owner has typed the texts of one speaker. A suggestion is asked for at each letter of held-out texts: the
-first of a word takes a step of the student, the others take none. Elapsed time, and the processor time of the
-same calls, which other programs on the machine do not lengthen. The word list is that of the public plays,
-filled up with made-up words to its most, 10,000. The package holds all that a device installs, the training
-graph too.
+The owner has typed 30,000 words, the texts of some speakers. A suggestion is asked for at each letter of
+held-out texts, each of which is counted once it is typed: the first letter of a word takes a step of the
+student, the others take none. Elapsed time, and the processor time of the same calls, which other programs on
+the machine do not lengthen. The word list is that of the public plays, filled up with made-up words to
+20,000; the lexicon's dictionary has 30,000 more, and its counts are of the plays. The package holds all that
+a device installs, the training graph too.
 """
 
 from __future__ import annotations
@@ -33,16 +34,20 @@ from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of
 from fedstill_server.tasks.interface import PackageFiles
+from fedstill_server.tasks.text.lexicon import LexiconPlan, build_lexicon
 from fedstill_sim.tasks.text.data import load_keyboard
 
-FAMILY, WORDS, PLACES, STEP_WORDS, PUBLIC_ROWS = "gru-128-128", 10_000, 16, 600, 512
-BAR_MS, BAR_BYTES = 5.0, 2_500_000
+FAMILY, WORDS, PLACES, STEP_WORDS, PUBLIC_ROWS = "gru-64-160", 20_000, 16, 600, 512
+DICTIONARY, TYPED = 30_000, 30_000
+BAR_MS, BAR_BYTES = 5.0, 10_000_000
 _LETTERS = 3
 
 
 def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
     """Build a package of an untrained student, with the word list of the public texts."""
-    words = _filled_up(build_word_list(public, size=WORDS))
+    made = list(_made_up(build_word_list(public, size=WORDS)))
+    words, dictionary = _filled_up(build_word_list(public, size=WORDS), made), made[-DICTIONARY:]
+    lexicon = build_lexicon([*public, *dictionary], words, LexiconPlan(dictionary=DICTIONARY))
     options = ArtifactOptions(
         family=family,
         input_shape=(PLACES,),
@@ -59,21 +64,27 @@ def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
         initial_parameters(family, (PLACES,), len(words), 0),
         package_version=1,
         public_x=np.random.default_rng(0).integers(0, len(words), (PUBLIC_ROWS, PLACES)),
-        files=PackageFiles(vocabulary=words.to_json()),
+        files=PackageFiles(vocabulary=words.to_json(), lexicon=lexicon.to_bytes()),
     )
 
 
-def _filled_up(words: WordList) -> WordList:
-    """Fill a word list up with words made of the first and last letters of two of its own."""
+def _made_up(words: WordList) -> Iterator[str]:
+    """Yield words made of the first and last letters of two of a list's own, each once."""
     longer = [word for _, word in words.words if len(word) > _LETTERS]
-    made = (one[:_LETTERS] + other[-_LETTERS:] for one in longer for other in longer)
-    entries = dict.fromkeys(words.entries)
-    for word in made:
-        if len(entries) == WORDS:
-            break
-        if split(word) == [word]:
-            entries[word] = None
-    return WordList(tuple(entries))
+    seen = set(words.entries)
+    for step in range(1, len(longer)):
+        for place, one in enumerate(longer):
+            word = one[:_LETTERS] + longer[(place + step) % len(longer)][-_LETTERS:]
+            if len(seen) == WORDS + DICTIONARY:
+                return
+            if word not in seen and split(word) == [word]:
+                seen.add(word)
+                yield word
+
+
+def _filled_up(words: WordList, made: list[str]) -> WordList:
+    """Fill a word list up with made-up words."""
+    return WordList((*words.entries, *made[: WORDS - len(words)]))
 
 
 def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -89,12 +100,14 @@ def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def suggestion_ms(agent: Agent, texts: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Measure the milliseconds of suggestions before a word and within one."""
     spent: dict[str, list[tuple[float, float]]] = {"new word": [], "letter": []}
-    for context, prefix in keystrokes(texts):
-        started, worked = time.perf_counter(), time.process_time()
-        agent.suggest(context, prefix)
-        spent["letter" if prefix else "new word"].append(
-            (1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - worked))
-        )
+    for text in texts:
+        for context, prefix in keystrokes((text,)):
+            started, worked = time.perf_counter(), time.process_time()
+            agent.suggest(context, prefix)
+            spent["letter" if prefix else "new word"].append(
+                (1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - worked))
+            )
+        agent.observe_text(text)
     figures = {}
     for name, pairs in spent.items():
         elapsed, processor = np.array(pairs).T
@@ -127,7 +140,11 @@ def measured(family: str, suggestions: int) -> dict[str, Any]:
         home.description.write_text(json.dumps({"name": "phone", "family": family}))
         with PrivateStore.create(home) as store:
             install(home, store, package)
-            for text in typist.train:
+            words = 0
+            for text in (text for one in data.typists for text in one.train):
+                words += len(split(text))
+                if words > TYPED:
+                    break
                 store.observe_text(text)
         for precision in PRECISIONS:
             with Agent.open(home.folder, precision=precision) as agent:

@@ -102,23 +102,35 @@ def evaluate_suggestions(
     *,
     teacher: NextWordModel | None = None,
     lexicon: Lexicon | None = None,
+    counts: Lexicon | None = None,
+    brief: bool = False,
     on_device: Done = lambda done, devices: None,
 ) -> Suggestions:
     """Type every device's held-out texts with each of the models; `models` gives a device's by its number.
 
-    lexicon: beside the list of words; without, one of the public texts alone, which weighs as new ones do.
+    Args:
+        data: The devices' texts, and public ones.
+        word_list: The students' words.
+        models: What says next words on a device.
+        teacher: What the students were distilled from.
+        lexicon: Beside the list of words; without, one of the public texts alone.
+        counts: That of the classical keyboard, if it is another one.
+        brief: Only the classical keyboard and what stands beside it.
+        on_device: Told of devices measured.
     """
     lexicon = lexicon or build_lexicon(data.public, word_list, LexiconPlan())
-    counts = counts_alone(lexicon)
+    counts = counts_alone(lexicon if counts is None else counts)
     trigrams = WordTrigrams(map(word_list.encode, data.public), words=len(word_list), start=START)
     tallies: dict[str, list[Tally]] = {}
     for device, typist in enumerate(data.typists):
-        for name, tally in _of_device(
-            word_list, trigrams, teacher, models(device), typist, lexicon, counts
-        ).items():
+        here = models(device)
+        of_device = _beside_counts(word_list, here, typist, lexicon, counts)
+        if not brief:
+            of_device |= _of_device(word_list, trigrams, teacher, here, typist, lexicon)
+        for name, tally in of_device.items():
             tallies.setdefault(name, []).append(tally)
         on_device(device + 1, len(data.typists))
-    plain = tallies["trigrams"]
+    plain = tallies["classical"]
     return Suggestions(
         devices=len(data.typists),
         entries=len(word_list),
@@ -133,6 +145,19 @@ def evaluate_suggestions(
     )
 
 
+def _beside_counts(
+    words: WordList, models: Models, typist: Typist, lexicon: Lexicon, counts: Lexicon
+) -> dict[str, Tally]:
+    """The classical keyboard, before and after its owner's words, and the product at both places."""
+    own = personal(words, models.start, typist, lexicon)
+    return {
+        "classical": measure(classical(words, counts), typist.test),
+        "counted": measure(classical(words, counts, typist), typist.test, observes=True),
+        "mixed": measure(impersonal(words, models.start, lexicon), typist.test),
+        "as_typed": measure(own, typist.test, observes=True),
+    }
+
+
 def _of_device(
     words: WordList,
     trigrams: WordTrigrams,
@@ -140,22 +165,15 @@ def _of_device(
     models: Models,
     typist: Typist,
     lexicon: Lexicon,
-    counts: Lexicon,
 ) -> dict[str, Tally]:
+    """All others."""
     texts = typist.test
-    tallies = {
-        "trigrams": measure(impersonal(words, trigrams), texts),
-        "classical": measure(classical(words, counts), texts),
-        "counted": measure(classical(words, counts, typist), texts, observes=True),
-    }
+    tallies = {"trigrams": measure(impersonal(words, trigrams), texts)}
     if teacher is not None:
         tallies["teacher"] = measure(impersonal(words, teacher), texts)
     tallies["student"] = measure(impersonal(words, models.start), texts)
-    tallies["mixed"] = measure(impersonal(words, models.start, lexicon), texts)
     tallies["this_text"] = measure(attentive(words, models.start, lexicon), texts)
-    own = personal(words, models.start, typist, lexicon)
-    tallies["own_words"] = measure(own, texts)
-    tallies["as_typed"] = measure(own, texts, observes=True)
+    tallies["own_words"] = measure(personal(words, models.start, typist, lexicon), texts)
     if models.own is not None:
         trained = personal(words, models.own, typist, lexicon)
         tallies["personal"] = measure(trained, texts, observes=True)
