@@ -71,6 +71,17 @@ def test_what_was_never_seen_is_known_to_be_so() -> None:
     assert table().form(len(WORDS) + 3, "blorp", 4) == "blorp"
 
 
+def test_unseen_words_are_written_as_those_with_their_ending() -> None:
+    counts = CaseCounts.of(
+        ["die Zeitung, die Meinung, die Warnung und die Ordnung waren lang und jung, hart, zart"]
+    )
+    words = ("<unknown>", "<start>", "rechnung", "lang", "apart")
+    made = CaseTable.of(counts, words)
+
+    assert [made.form(number, words[number], 0) for number in (2, 3, 4)] == ["Rechnung", "lang", "apart"]
+    assert [made.is_seen(number) for number in (2, 3, 4)] == [False, True, False]
+
+
 def test_the_counts_of_texts_in_any_order_are_the_same() -> None:
     tables = [CaseTable.of(CaseCounts.of(order), WORDS) for order in itertools.permutations(TEXTS[:3])]
     assert all(each.to_arrays()["usual"].tolist() == tables[0].usual.tolist() for each in tables)
@@ -90,7 +101,7 @@ def test_round_trip() -> None:
     ("name", "array"),
     [
         ("usual", np.zeros(3, np.uint8)),
-        ("usual", np.full(len(WORDS), 5, np.uint8)),
+        ("usual", np.full(len(WORDS), 6, np.uint8)),
         ("usual", np.full(len(WORDS), 3, np.uint8)),
         ("usual", np.zeros(len(WORDS), np.int64)),
         ("usual", np.zeros((1, len(WORDS)), np.uint8)),

@@ -22,7 +22,7 @@ from fedstill_proto.text.tokens import EMOJI, WORD
 from fedstill_proto.text.vocabulary import normal
 
 PUBLIC_TIMES = 3.0  # that a form of the public table counts as
-UNSEEN_TIMES = 0.5  # that the key counts as, of a word whose form nobody knows
+UNSEEN_TIMES = 0.5  # that a likely form counts as, of a word that the table has not seen
 LAZY_SHARE = 0.5  # that a small word counts as which people write with capitals: "i", "nasa"
 TURN_TIMES = 2.0  # that one behind the same word counts as
 STYLE_STARTS, STYLE_SHARE = 30, 1 / 3  # sentences that tell whether the owner begins them with capitals
@@ -51,20 +51,19 @@ class OwnCasing:
                     is_small = word.form == word.key and capitalized(word.key) != word.key
                     (self._small_starts if is_small else self._capital_starts)[word.key] += 1
 
-    def form(self, key: str, previous: str, *, public: str | None) -> str:
+    def form(self, key: str, previous: str, *, public: str, is_seen: bool) -> str:
         """How a word is written within a sentence.
 
         Args:
             key: The word, in lower case.
             previous: The key of the word or mark before it.
-            public: How people write it there; None where that is not known.
+            public: How people write it there.
+            is_seen: Whether that was seen, or is what is likely.
         """
-        times: dict[str, float] = {key if public is None else public: UNSEEN_TIMES}
-        if public is not None:
-            times[public] = PUBLIC_TIMES
+        times = {public: PUBLIC_TIMES if is_seen else UNSEEN_TIMES}
         turns = self._counts.turns.get((previous, key), Counter[str]())
         for form, count in self._counts.forms.get(key, {}).items():
-            is_lazy = form == key and public not in (None, key)
+            is_lazy = is_seen and form == key != public
             share = LAZY_SHARE if is_lazy else 1.0
             times[form] = times.get(form, 0.0) + share * (count + TURN_TIMES * turns[form])
         form = max(times, key=lambda each: times[each])
@@ -98,10 +97,11 @@ class Casing:
         """How a word is written behind a context, of which `letters` are typed ("" for none)."""
         place = self._place_of(context)
         number = self._number(key)
-        public = None
-        if self._table is not None and self._table.is_seen(number):
+        public, is_seen = key, False
+        if self._table is not None:
             public = self._table.form(number, key, self._number(place.previous))
-        form = self._own.form(key, place.previous, public=public)
+            is_seen = self._table.is_seen(number)
+        form = self._own.form(key, place.previous, public=public, is_seen=is_seen)
         if letters:
             return with_letters(form, letters)
         if place.starts_sentence and not self._own.starts_small(key):

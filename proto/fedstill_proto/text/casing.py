@@ -3,11 +3,13 @@
 A word's key is in lower case (`normal`). The form that people write it in is counted in text where the word
 does not start a sentence and the line has small letters at all (Lita et al., 2003, "tRuEcasIng"): the most
 frequent form of a key is its usual one. Where another form is more frequent after one certain word, that word
-decides. A word that was only seen at starts of sentences is written small, unless capitals are within it.
+decides. Words that were seen at starts of sentences alone, or never, are written as words with the same
+ending are, where nearly all of these are alike (German "-ung"); else small, unless capitals are within them.
 
 A table travels in the lexicon, by the numbers 0 to W - 1 of its words:
 
-    usual           uint8 [W]: 0 as the key, 1 with a capital, 2 in capitals, 3 as in `special`, 4 unseen
+    usual           uint8 [W]: 0 as the key, 1 with a capital, 2 in capitals, 3 as in `special`, 4 unseen,
+                    5 unseen, and with a capital by its ending
     special         uint8: forms in UTF-8, a line each, in the order of their numbers
     turn_histories  uint64 [n], rising: the number of the word before, times W, plus the word's
     turn_forms      uint8 [n]: as `usual`, 0 to 3
@@ -28,7 +30,9 @@ from fedstill_proto.errors import WireError
 from fedstill_proto.text.tokens import MARK, WORD, TokenKind, tokenize
 from fedstill_proto.text.vocabulary import WORD_LIMIT, key_of, normal
 
-AS_KEY, CAPITAL, CAPITALS, SPECIAL_FORM, UNSEEN = range(5)
+AS_KEY, CAPITAL, CAPITALS, SPECIAL_FORM, UNSEEN, CAPITAL_BY_ENDING = range(6)
+ENDING_LETTERS = range(8, 1, -1)
+ENDING_WORDS, ENDING_SHARE = 3, 0.8  # words with an ending, and of those the ones with a capital, at least
 LEAST_TURNS = 2  # times that a word was written otherwise behind another one
 TURN_LIMIT = 1_000_000
 FILE_FIELD = "lexicon.safetensors: casing"
@@ -175,7 +179,7 @@ class CaseTable:
     """How the words of a lexicon are written, by their numbers.
 
     Attributes:
-        usual: uint8 [W], AS_KEY to UNSEEN.
+        usual: uint8 [W], AS_KEY to CAPITAL_BY_ENDING.
         special: The forms of those that are SPECIAL_FORM, by number.
         turn_histories: int64 [n], rising: the word before, times W, plus the word.
         turn_forms: uint8 [n], AS_KEY to SPECIAL_FORM.
@@ -190,11 +194,14 @@ class CaseTable:
     def of(cls, counts: CaseCounts, words: Sequence[str]) -> CaseTable:
         """The table of words [W] by number."""
         numbers = {word: number for number, word in enumerate(words)}
+        endings = _endings(counts)
         usual = np.full(len(words), UNSEEN, np.uint8)
         special: dict[int, str] = {}
         for key, number in numbers.items():
             form = counts.usual(key)
-            if form is not None and normal(form) == key:
+            if key not in counts.forms and form in (None, key) and _has_capital(endings, key):
+                usual[number] = CAPITAL_BY_ENDING
+            elif form is not None and normal(form) == key:
                 usual[number] = _code_of(form, key)
                 if usual[number] == SPECIAL_FORM:
                     special[number] = form
@@ -217,7 +224,7 @@ class CaseTable:
 
     def is_seen(self, number: int) -> bool:
         """Whether the table knows how a word is written."""
-        return number < len(self.usual) and bool(self.usual[number] != UNSEEN)
+        return number < len(self.usual) and bool(self.usual[number] < UNSEEN)
 
     def form(self, number: int, key: str, previous: int) -> str:
         """How a word is written behind another one; as its key where the table does not have it."""
@@ -230,7 +237,9 @@ class CaseTable:
             code = int(self.turn_forms[at])
         if code == SPECIAL_FORM:
             return self.special[number]
-        return key.upper() if code == CAPITALS else capitalized(key) if code == CAPITAL else key
+        if code in (CAPITAL, CAPITAL_BY_ENDING):
+            return capitalized(key)
+        return key.upper() if code == CAPITALS else key
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays of a lexicon."""
@@ -257,8 +266,8 @@ class CaseTable:
             if arrays[name].ndim != 1 or arrays[name].dtype != kind:
                 raise WireError(f"{FILE_FIELD}_{name}", f"no vector of {kind.__name__}")
         usual, histories, codes = arrays["usual"], arrays["turn_histories"], arrays["turn_forms"]
-        if len(usual) != len(words) or (len(usual) and usual.max() > UNSEEN):
-            raise WireError(f"{FILE_FIELD}_usual", f"no {len(words)} values of 0 to {UNSEEN}")
+        if len(usual) != len(words) or (len(usual) and usual.max() > CAPITAL_BY_ENDING):
+            raise WireError(f"{FILE_FIELD}_usual", f"no {len(words)} values of 0 to {CAPITAL_BY_ENDING}")
         special = _special(arrays["special"], np.flatnonzero(usual == SPECIAL_FORM).tolist(), words)
         if len(histories) > TURN_LIMIT or len(codes) != len(histories):
             raise WireError(f"{FILE_FIELD}_turn_forms", f"{len(codes)} of {len(histories)} words")
@@ -272,6 +281,30 @@ class CaseTable:
         ):
             raise WireError(f"{FILE_FIELD}_turn_forms", f"are not 0 to {SPECIAL_FORM}, or have no such form")
         return cls(usual, special, histories.astype(np.int64), codes)
+
+
+def _endings(counts: CaseCounts) -> dict[str, list[int]]:
+    """Of each ending of words, how many there are, and how many have a capital."""
+    endings: dict[str, list[int]] = {}
+    for key in counts.forms:
+        has_capital = counts.usual(key) != key
+        for letters in ENDING_LETTERS:
+            if len(key) >= letters:
+                found = endings.setdefault(key[-letters:], [0, 0])
+                found[0] += 1
+                found[1] += has_capital
+    return endings
+
+
+def _has_capital(endings: Mapping[str, Sequence[int]], key: str) -> bool:
+    """Whether words with the longest ending of a key that enough words have are written with a capital."""
+    if not key.isalpha():
+        return False
+    for letters in ENDING_LETTERS:
+        words, capitals = endings.get(key[-letters:], (0, 0)) if len(key) >= letters else (0, 0)
+        if words >= ENDING_WORDS:
+            return capitals >= ENDING_SHARE * words
+    return False
 
 
 def _code_of(form: str, key: str) -> int:
