@@ -265,6 +265,11 @@ def test_through_the_socket_and_by_commands(tmp_path: Path) -> None:
             for asked in (("", "", 21), ("x" * 100_001, "", 3)):
                 with pytest.raises(AgentRefused, match=r"k: 21|text"):
                     client.suggest(*asked)
+            for name in ("qwertz", "azerty"):
+                assert client.suggest("we", "quiy", layout=name) == agent.suggest("we", "quiy", layout=name)
+            assert "quit" in run("suggest", "we", "--prefix", "quiz", "--layout", "qwertz")
+            with pytest.raises(AgentRefused, match=r"'qwerzt' is unknown; did you mean qwertz.*russian"):
+                client.suggest("we", "quiz", layout="qwerzt")
             with pytest.raises(AgentRefused, match="holds no word"):
                 client.observe_text("?")
             with pytest.raises(FedstillError, match="give a text, or --input"):

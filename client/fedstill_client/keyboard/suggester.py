@@ -257,7 +257,14 @@ class Suggester:
         number = int(alphabet.numbers[at])
         if number < self.ngrams.listed or self.ngrams.is_meant(number, MEANT_TIMES):
             return None
-        return self._corrections.rival(alphabet.words[at], chances, keyboard)
+        places = self._corrections.rivals(alphabet.words[at], keyboard, frequency=self._frequency)
+        return max(places, key=lambda place: float(chances[place]), default=None)
+
+    def _frequency(self, at: int) -> float:
+        """How frequent a listed word is in public texts; 1 without a lexicon, which would tell."""
+        if self.ngrams.lexicon is None:
+            return 1.0
+        return float(self.ngrams.lexicon.base[self._suggestable().numbers[at]])
 
     def _hold_back(self, chances: Scores, own: Sequence[int], keyboard: KeyboardLayout) -> bool:
         """Put the owner's words that may be typing errors behind those of the list that they are for."""

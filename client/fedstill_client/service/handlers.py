@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.errors import FedstillError, FieldError, WireError
+from fedstill_proto.errors import FedstillError, FieldError, UnknownName, WireError
 from fedstill_proto.text.intents import Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 
@@ -241,7 +241,7 @@ def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
 
 def status_code(error: Exception) -> grpc.StatusCode:
     """INVALID_ARGUMENT: send something else; FAILED_PRECONDITION: do something first; and so on."""
-    if isinstance(error, FieldError):
+    if isinstance(error, FieldError | UnknownName):
         return grpc.StatusCode.INVALID_ARGUMENT
     if isinstance(error, AgentBusy):
         return grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -23,6 +23,7 @@ from fedstill_client.keyboard.correction.letters import base
 APART = math.inf  # two letters that no layout has together
 _SHIFTED = 0.5  # of a key, between two letters of the same key
 DEFAULT_LAYOUT = "qwerty"
+_NAME_LIMIT = 40  # characters of a wrong name that its error says again
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def layout_named(name: str) -> KeyboardLayout:
     """The layout of this name; raises UnknownName, which lists them all."""
     known = layouts()
     if name not in known:
-        raise unknown_name("keyboard layout", name, known)
+        raise unknown_name("keyboard layout", name[:_NAME_LIMIT], known)
     return known[name]
 
 

@@ -9,7 +9,7 @@ typed the other so often that it is meant.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from fedstill_client.keyboard.correction.corrector import MIN_LETTERS, Corrector
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout
 from fedstill_client.keyboard.correction.letters import base
 
-SHORT = 4  # letters
+SHORT, FREQUENT_SHORT, FREQUENT = 4, 1e-4, 1e-5  # letters, and shares of all words
 TWO_EDITS_FROM = 8  # letters of a word of the owner's that may have two errors
 MEANT_TIMES = 10
 """A word that the owner typed so often is meant, however much it looks like one of the lists."""
@@ -70,22 +70,22 @@ class WordCorrections:
             np.concatenate([found.whole, others.whole])[order],
         )
 
-    def rival(self, word: str, chances: npt.NDArray[np.float64], layout: KeyboardLayout) -> int | None:
-        """The place of the likeliest word of the lists that `word`, an own one, may be an error for.
+    def rivals(self, word: str, layout: KeyboardLayout, *, frequency: Callable[[int], float]) -> list[int]:
+        """The places of the words of the lists that `word`, an own one, may be an error for.
 
         Args:
             word: A word of the owner's; `meant` has been asked before.
-            chances: Those of all words, in the alphabet's order.
             layout: The keyboard that it was typed on.
+            frequency: How frequent the word of a place is.
         """
         if self._listed is None or self._words is None or len(word) < MIN_LETTERS:
-            return None
+            return []
         if word not in self._rivals:
             found = self._listed.meant(word, layout, edits=2 if len(word) >= TWO_EDITS_FROM else 1)
             others = [self._words[place] for place in found.places[found.whole].tolist()]
             self._rivals[word] = tuple(other for other in others if _may_be_error(word, other))
         places = [bisect_left(self._words, other) for other in self._rivals[word]]
-        return max(places, key=lambda place: float(chances[place]), default=None)
+        return [place for place in places if frequency(place) >= _least_frequency(word)]
 
     def _parts(self, words: Sequence[str], own: npt.NDArray[np.bool_]) -> tuple[_Part, _Part]:
         if self._words is not words or self._listed is None or self._own is None:
@@ -110,16 +110,25 @@ def _may_be_error(word: str, other: str) -> bool:
     """Whether an own word may be an error for one of the lists that is an error away.
 
     It is none if it has accents that the other lacks, which nobody types by mistake, and none if one is the
-    other with an ending (a letter that is doubled at the end is an ending of no word). Short words have
-    too many others near them, names above all: these are errors only if accents are missing or letters are
-    exchanged.
+    other with an ending (a letter that is doubled at the end is an ending of no word). Short words, such
+    as names, have too many others near them: these are errors only if accents are missing, letters are
+    exchanged, or one of four is missing.
     """
     if _accents(word) > _accents(other):
         return False
     longer, shorter = (word, other) if len(word) > len(other) else (other, word)
     if longer.startswith(shorter) and longer[-2:] != longer[-1] * 2:
         return False
-    return len(word) > SHORT or sorted(map(base, word)) == sorted(map(base, other))
+    if len(word) > SHORT or (len(word) == SHORT and len(other) > SHORT):
+        return True
+    return sorted(map(base, word)) == sorted(map(base, other))
+
+
+def _least_frequency(word: str) -> float:
+    """How frequent a word must be for `word` to be an error: more are near a short one by chance."""
+    if len(word) <= SHORT:
+        return FREQUENT_SHORT
+    return FREQUENT if len(word) < TWO_EDITS_FROM else 0.0
 
 
 def _accents(word: str) -> int:
