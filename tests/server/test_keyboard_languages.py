@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from fedstill_proto.errors import InvalidValue
 from fedstill_server.commands.making_progress import TimeLeft, shown_progress
 from fedstill_server.data.errors import ExamplesError
+from fedstill_server.tasks.interface import FleetFiles
+from fedstill_server.tasks.text import task
 from fedstill_server.tasks.text.keyboard import KeyboardPlan
 from fedstill_server.tasks.text.languages.budget import chosen_plan
 from fedstill_server.tasks.text.languages.codes import language_code
@@ -329,3 +332,29 @@ def test_without_a_terminal_progress_is_lines(capsys: pytest.CaptureFixture[str]
         on_progress("student", 2, 4)
 
     assert capsys.readouterr().err.splitlines() == ["reading", "student: 25%"]
+
+
+@pytest.mark.parametrize(
+    ("language", "installed", "notice"),
+    [
+        (
+            "en",
+            False,
+            "wordfreq is not installed: .*7 stay unknown instead of 3; pip install 'fedstill.keyboard.'",
+        ),
+        ("", False, "its language could not be told without wordfreq"),
+        ("xh", True, "wordfreq has no words of 'xh'"),
+    ],
+)
+def test_what_wordfreq_cannot_say_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, installed: bool, notice: str
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "wordfreq", None)
+        monkeypatch.setattr(task, "find_spec", lambda name: None)
+    (tmp_path / "chat").write_text("\n".join(ENGLISH))
+    files = FleetFiles(public=tmp_path / "chat", families=("gru-4-6",), folder=tmp_path)
+
+    made = task.TextTask(quick=True, language=language, dictionary=10).read(files)
+
+    assert any(re.search(notice, each) for each in made.notices), made.notices

@@ -16,6 +16,7 @@ from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.tasks.text.keyboard import KeyboardError, KeyboardPlan, make_keyboard
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
+from fedstill_server.tasks.text.softmax.candidate_words import CandidateWords
 from fedstill_server.tasks.text.softmax.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.tasks.text.teacher import next_words, weighed_teacher
 from fedstill_server.tasks.text.training import RestShares, SoftWords, TextPlan, train_text
@@ -284,3 +285,38 @@ def test_what_was_kept_is_checked(tmp_path: Path) -> None:
         make_keyboard(TEXTS, replace(TINY, families=("mlp-4",)), tmp_path)
     with pytest.raises(InvalidValue, match="epochs"):
         replace(PLAN, epochs=0)
+
+
+def test_a_softmax_over_all_candidates_is_the_whole_one() -> None:
+    draw = torch.Generator().manual_seed(0)
+    states, table = torch.randn(12, 5, generator=draw), torch.randn(WORDS, 5, generator=draw)
+    targets = NextWordTargets(torch.randint(2, WORDS, (12,), generator=draw))
+    everyone = CandidateWords([[A, B, C]], words=WORDS, drawn=WORDS)
+
+    found = []
+    for one in (targets, everyone.narrowed(targets, draw)):
+        state, read = states.clone().requires_grad_(), table.clone().requires_grad_()
+        loss = next_word_loss(state, read, one)
+        found.append([loss.detach(), *torch.autograd.grad(loss, [state, read])])
+
+    for whole, narrowed in zip(*found, strict=True):
+        torch.testing.assert_close(whole, narrowed)
+
+
+def test_candidates_estimate_the_sum_over_all_words_without_bias() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, generator=draw)
+    words = CandidateWords([[n % 50 for n in range(400)]], words=200, drawn=30)
+    targets = NextWordTargets(torch.tensor([7, 8]))
+
+    sums = []
+    for _ in range(600):
+        narrowed = words.narrowed(targets, draw)
+        assert narrowed.candidates is not None
+        assert narrowed.raised is not None
+        assert narrowed.candidates[narrowed.words].tolist() == [7, 8]
+        sums.append(float((logits[narrowed.candidates] + narrowed.raised).exp().sum()))
+
+    whole = float(logits.exp().sum())
+    assert abs(np.mean(sums) - whole) < 4 * np.std(sums) / len(sums) ** 0.5
+    assert np.std(sums) > 0
