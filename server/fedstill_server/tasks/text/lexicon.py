@@ -46,6 +46,7 @@ from fedstill_proto.text.vocabulary import (
     split,
 )
 
+from fedstill_server.tasks.text.languages.sharp_s import LANGUAGE, with_sharp_s
 from fedstill_server.tasks.text.ngrams import discounts
 
 ATTRIBUTION = (
@@ -110,6 +111,8 @@ def build_lexicon(
     """
     counts = Counter(token for text in texts for token in split(text) if is_word(token))
     general = general_frequencies(plan.languages, on_notice=on_notice)
+    if LANGUAGE in plan.languages:
+        general = with_sharp_s(general, counts)
     dictionary = _dictionary(counts, general, words, most=plan.dictionary)
     numbers = WordNumbers(words, dictionary)
     prior = _prior(counts, general, words, dictionary)
