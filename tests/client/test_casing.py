@@ -7,7 +7,14 @@ from fedstill_client.keyboard.casing import STYLE_STARTS, Casing, OwnCasing, wit
 from fedstill_proto.text.casing import CaseCounts, CaseTable
 
 WORDS = ("<unknown>", "<start>", ".", "i", "may", "in", "nasa", "the", "with")
-PUBLIC = ("so I may go", "so I may stay", "in May we", "in May they", "see NASA in the sky with")
+PUBLIC = (
+    "So I may go",
+    "So I may stay",
+    "So I may",
+    "In in May we",
+    "In in May they",
+    "See NASA in the sky with",
+)
 
 
 def casing(*typed: str) -> Casing:

@@ -34,6 +34,7 @@ AS_KEY, CAPITAL, CAPITALS, SPECIAL_FORM, UNSEEN, CAPITAL_BY_ENDING = range(6)
 ENDING_LETTERS = range(8, 1, -1)
 ENDING_WORDS, ENDING_SHARE = 3, 0.8  # words with an ending, and of those the ones with a capital, at least
 LEAST_TURNS = 2  # times that a word was written otherwise behind another one
+CAREFUL = 10  # how many small words of people who leave capitals out are as telling as one of others
 TURN_LIMIT = 1_000_000
 FILE_FIELD = "lexicon.safetensors: casing"
 _STRAIGHT = str.maketrans(dict.fromkeys("’‘ʼ＇", "'") | dict.fromkeys("‐‑", "-"))
@@ -133,28 +134,31 @@ class CaseCounts:
         self.starts: dict[str, Counter[str]] = {}
         self.turns: dict[tuple[str, str], Counter[str]] = {}
 
-    def add(self, word: WrittenWord, *, with_turns: bool = True) -> None:
-        """Count a word."""
+    def add(self, word: WrittenWord, *, times: int = 1, with_turns: bool = True) -> None:
+        """Count a word so many times."""
         if word.is_telling:
-            self.forms.setdefault(word.key, Counter())[word.form] += 1
+            self.forms.setdefault(word.key, Counter())[word.form] += times
             if with_turns:
-                self.turns.setdefault((word.previous, word.key), Counter())[word.form] += 1
+                self.turns.setdefault((word.previous, word.key), Counter())[word.form] += times
         elif word.starts_sentence:
-            self.starts.setdefault(word.key, Counter())[word.form] += 1
+            self.starts.setdefault(word.key, Counter())[word.form] += times
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> CaseCounts:
-        """Those of texts, with `turns` for the keys that have several forms."""
+        """Those of public texts, with `turns` for the keys that have several forms.
+
+        A word counts as CAREFUL, a small one in a line that begins without a capital as 1: its writer may
+        leave all capitals out.
+        """
         counts = cls()
         for text in texts:
-            for word in written_words(text):
-                if word.kind is WORD:
-                    counts.add(word, with_turns=False)
+            for word, times in _weighted_words(text):
+                counts.add(word, times=times, with_turns=False)
         ambiguous = {key for key, forms in counts.forms.items() if len(forms) > 1}
         for text in texts:
-            for word in written_words(text):
-                if word.key in ambiguous and word.is_telling and word.kind is WORD:
-                    counts.turns.setdefault((word.previous, word.key), Counter())[word.form] += 1
+            for word, times in _weighted_words(text):
+                if word.key in ambiguous and word.is_telling:
+                    counts.turns.setdefault((word.previous, word.key), Counter())[word.form] += times
         return counts
 
     def usual(self, key: str) -> str | None:
@@ -167,6 +171,15 @@ class CaseCounts:
             return None
         form = _most_frequent(starts)
         return key if form in (capitalized(key), key.upper()) and len(key) > 1 else form
+
+
+def _weighted_words(text: str) -> Iterator[tuple[WrittenWord, int]]:
+    """The words of a text, and how much each counts."""
+    for line in text.splitlines():
+        first = next((sign for sign in line if sign.isalpha()), "")
+        for word in written_words(line):
+            if word.kind is WORD:
+                yield word, 1 if first.islower() and word.form == word.key else CAREFUL
 
 
 def _most_frequent(forms: Counter[str]) -> str:
@@ -213,7 +226,7 @@ class CaseTable:
             form = _most_frequent(forms)
             code = _code_of(form, key)
             is_known = code != SPECIAL_FORM or special.get(of_word) == form
-            if code != usual[of_word] and is_known and forms[form] >= LEAST_TURNS:
+            if code != usual[of_word] and is_known and forms[form] >= LEAST_TURNS * CAREFUL:
                 turns[before * len(words) + of_word] = code
         histories = np.array(sorted(turns), np.int64)
         codes = np.array([turns[int(history)] for history in histories], np.uint8)
