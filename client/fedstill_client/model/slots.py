@@ -140,15 +140,16 @@ def _spans_of(schema: SlotSchema, words: SlotWords, labels: IntArray) -> list[Sl
         name = schema.names[(label - 1) // 2]
         # Nobody says two things one behind the other without a word between them.
         joined = at > 0 and spans and spans[-1].end == words.places[at - 1][1] and spans[-1].name == name
-        if label % 2 and not (joined and _is_text(name)):
+        if label % 2 and not (joined and _is_named(name)):
             spans.append(SlotSpan(name, begin, end))
         elif spans:
             spans[-1] = SlotSpan(spans[-1].name, spans[-1].begin, end)
     return spans
 
 
-def _is_text(name: str) -> bool:
-    return SlotKind.of_name(name) in (SlotKind.TEXT, SlotKind.AREA, SlotKind.NAME)
+def _is_named(name: str) -> bool:
+    """Whether a slot is one of words rather than of a number or a colour."""
+    return SlotKind.of_name(name) not in (*_OF_QUANTITY.values(), SlotKind.COLOR)
 
 
 def _with_names(schema: SlotSchema, words: SlotWords, spans: list[SlotSpan]) -> list[SlotSpan]:

@@ -63,31 +63,27 @@ def _grammar(
     below: dict[str, int],
     *,
     hundreds: dict[str, int],
-    thousand: str,
-    million: str,
-    joiners: str,
-    point: str,
-    articles: str,
     fractions: dict[str, Fraction],
     fixed: dict[str, Fraction],
-    percent: str,
-    common: str,
-    atoms: str = "",
+    words: dict[str, str],
 ) -> NumberGrammar:
-    scales = [*hundreds, *thousand.split(), *million.split()]
+    """A language's; `words` has a line of words for each other field, and "atoms" for parts of numbers."""
+    parts = {name: line.split() for name, line in words.items()}
+    scales = [*hundreds, *parts["thousand"], *parts["million"]]
+    atoms = [*below, *scales, *parts["joiners"], *parts["articles"], *parts.get("atoms", ())]
     return NumberGrammar(
-        below,
-        hundreds,
-        tuple(thousand.split()),
-        tuple(million.split()),
-        tuple(joiners.split()),
-        frozenset(point.split()),
-        frozenset(articles.split()),
-        fractions,
-        fixed,
-        frozenset(percent.split()),
-        frozenset([*below, *scales, *joiners.split(), *atoms.split(), *articles.split()]),
-        frozenset(common.split()),
+        below_hundred=below,
+        hundreds=hundreds,
+        thousand=tuple(parts["thousand"]),
+        million=tuple(parts["million"]),
+        joiners=tuple(parts["joiners"]),
+        point=frozenset(parts["point"]),
+        articles=frozenset(parts["articles"]),
+        fractions=fractions,
+        fixed=fixed,
+        percent=frozenset(parts["percent"]),
+        atoms=frozenset(atoms),
+        common=frozenset(parts["common"]),
     )
 
 
@@ -100,11 +96,6 @@ def _english() -> NumberGrammar:
     return _grammar(
         {**units, **teens, **tens, **_tens_first(tens, units, "")},
         hundreds={"hundred": 100, "hundreds": 100},
-        thousand="thousand thousands",
-        million="millions million",
-        joiners="and",
-        point="point",
-        articles="a an",
         fractions={
             "half": _HALF,
             "halves": _HALF,
@@ -114,8 +105,15 @@ def _english() -> NumberGrammar:
             "thirds": _THIRD,
         },
         fixed={"half": _HALF},
-        percent="percent percents pct",
-        common="the to in is of at on off turn set what please and my a for",
+        words={
+            "thousand": "thousand thousands",
+            "million": "millions million",
+            "joiners": "and",
+            "point": "point",
+            "articles": "a an",
+            "percent": "percent percents pct",
+            "common": "the to in is of at on off turn set what please and my a for",
+        },
     )
 
 
@@ -135,11 +133,6 @@ def _german() -> NumberGrammar:
     return _grammar(
         below,
         hundreds={"hundert": 100, "hunderte": 100},
-        thousand="tausend",
-        million="millionen million",
-        joiners="und",
-        point="komma punkt",
-        articles="ein eine einen einer einem eines",
         fractions={
             "halb": _HALF,
             "halbe": _HALF,
@@ -159,8 +152,15 @@ def _german() -> NumberGrammar:
             "dreiviertel": Fraction(3, 4),
             "dreiviertels": Fraction(3, 4),
         },
-        percent="prozent",
-        common="der die das den dem auf im ist mach stell schalte bitte und wie ein im um für aus an",
+        words={
+            "thousand": "tausend",
+            "million": "millionen million",
+            "joiners": "und",
+            "point": "komma punkt",
+            "articles": "ein eine einen einer einem eines",
+            "percent": "prozent",
+            "common": "der die das den dem auf im ist mach stell schalte bitte und wie ein im um für aus an",
+        },
     )
 
 
@@ -176,11 +176,6 @@ def _french() -> NumberGrammar:
     return _grammar(
         below,
         hundreds={"cents": 100, "cent": 100},
-        thousand="milles mille",
-        million="millions million",
-        joiners="et",
-        point="virgule point",
-        articles="un une",
         fractions={
             "demi": _HALF,
             "demie": _HALF,
@@ -191,9 +186,16 @@ def _french() -> NumberGrammar:
             "tiers": _THIRD,
         },
         fixed={"demi": _HALF, "demie": _HALF},
-        percent="pourcent pourcents",
-        atoms="vingts",
-        common="le la les du des dans est à a mets regle allume eteins pour sur un une de et",
+        words={
+            "thousand": "milles mille",
+            "million": "millions million",
+            "joiners": "et",
+            "point": "virgule point",
+            "articles": "un une",
+            "percent": "pourcent pourcents",
+            "atoms": "vingts",
+            "common": "le la les du des dans est à a mets regle allume eteins pour sur un une de et",
+        },
     )
 
 
@@ -215,15 +217,17 @@ def _spanish() -> NumberGrammar:
     return _grammar(
         below,
         hundreds={**hundreds, "ciento": 100, "cien": 100},
-        thousand="mil",
-        million="millones millon",
-        joiners="y",
-        point="coma punto",
-        articles="un una",
         fractions={"medio": _HALF, "media": _HALF, "cuarto": _QUARTER, "cuartos": _QUARTER},
         fixed={},
-        percent="porciento",
-        common="el la los las del al en es pon enciende apaga por para de y que un una",
+        words={
+            "thousand": "mil",
+            "million": "millones millon",
+            "joiners": "y",
+            "point": "coma punto",
+            "articles": "un una",
+            "percent": "porciento",
+            "common": "el la los las del al en es pon enciende apaga por para de y que un una",
+        },
     )
 
 
@@ -236,11 +240,6 @@ def _dutch() -> NumberGrammar:
     return _grammar(
         {**units, **teens, **tens, **_units_first(units, tens, "en")},
         hundreds={"honderd": 100},
-        thousand="duizend",
-        million="miljoenen miljoen",
-        joiners="en",
-        point="komma punt",
-        articles="een",
         fractions={"half": _HALF, "halve": _HALF, "kwart": _QUARTER, "derde": _THIRD},
         fixed={
             **halves,
@@ -250,8 +249,15 @@ def _dutch() -> NumberGrammar:
             "anderhalve": Fraction(3, 2),
             "driekwart": Fraction(3, 4),
         },
-        percent="procent",
-        common="de het op in is van zet doe aan uit hoe een naar voor met en",
+        words={
+            "thousand": "duizend",
+            "million": "miljoenen miljoen",
+            "joiners": "en",
+            "point": "komma punt",
+            "articles": "een",
+            "percent": "procent",
+            "common": "de het op in is van zet doe aan uit hoe een naar voor met en",
+        },
     )
 
 
