@@ -75,6 +75,8 @@ SAID = [
     ("tweeentwintig", "tweeentwintig", 22, False),
     ("een half procent", "een half procent", Fraction(1, 2), True),
     ("twee en een half uur", "twee en een half", Fraction(5, 2), False),
+    ("op veertigprocent", "veertigprocent", 40, True),
+    ("auf fünfzigprozent", "fünfzigprozent", 50, True),
     ("driekwart", "driekwart", Fraction(3, 4), False),
     ("één lamp", "één", 1, False),
     ("3,5 graden", "3,5", Fraction(7, 2), False),

@@ -56,7 +56,9 @@ _UNITS = {
     **_units("s sec secs second seconds sek sekunde sekunden seconde secondes segundo segundos seg", _SECOND),
     **_units("seconden secondje", _SECOND),
     **_units("m min mins minute minutes minuten minuto minutos minuut minuutje minuutjes", _MINUTE),
-    **_units("h hr hrs hour hours std stunde stunden heure heures hora horas uur uren uurtje u", _HOUR),
+    **_units(
+        "h hr hrs hour hours std stunde stunden heure heures hora horas uur uren uurtje uurtjes u", _HOUR
+    ),
     **_units("day days tag tage tagen jour jours journee dia dias dag dagen", _DAY),
     **_units("week weeks woche wochen semaine semaines semana semanas weken", _WEEK),
 }

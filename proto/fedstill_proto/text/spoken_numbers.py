@@ -228,7 +228,7 @@ class _Reader:
             return self._finished(at, at + 1, fixed)
         value, end = self._longest(at, language)
         if value is None:
-            return self._fraction_alone(at, grammar)
+            return self._joined_percent(at, language) or self._fraction_alone(at, grammar)
         accented = self.text[self.tokens[at].begin : self.tokens[at].end].lower() in _ACCENTED_ONE
         alone = end == at + 1 and first in grammar.articles and not accented
         point = self._decimals(end, language)
@@ -242,6 +242,15 @@ class _Reader:
             return self._finished(at, more[1], value + more[0])
         finished = self._finished(at, end, Fraction(value))
         return None if alone and not self.articles and not finished[0].percent else finished
+
+    def _joined_percent(self, at: int, language: str) -> tuple[SpokenNumber, int] | None:
+        """ "veertigprocent", written together"""
+        token = self.tokens[at]
+        for percent in GRAMMARS[language].percent:
+            value = whole_number(language, token.word.removesuffix(percent))
+            if value is not None and token.word.endswith(percent):
+                return SpokenNumber(token.begin, token.end, Fraction(value), True), at + 1
+        return None
 
     def _longest(self, at: int, language: str) -> tuple[int | None, int]:
         """The value of the most words from `at` on that are a whole number, and the place behind them."""
