@@ -20,6 +20,7 @@ from fedstill_client.keyboard.correction.letters import base, is_accent
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.errors import InvalidValue, UnknownName
+from fedstill_proto.text.lexicon import NEVER, Lexicon
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, WordList
 
 QWERTY = layout_named("qwerty")
@@ -272,6 +273,59 @@ class TestWhatIsSuggested:
         assert suggested(found, "lhôtel")[0] == "l'hôtel"
         assert suggested(found, "l'élè")[0] == "l'élève"
         assert suggested(suggester(), "lhôtel") == ["hôtel"]
+
+
+class TestBareForms:
+    """Dictionaries of what people write have words without their accents, too."""
+
+    DICTIONARY = (
+        "dont",
+        "manana",
+        "tres",
+        "im",
+        "cote",
+        "uber",
+        "aqui",
+        "deja",
+        "tambien",
+        "francais",
+        "zurich",
+    )
+    FREQUENT = ("don't", "mañana", "très", "i'm", "aquí", "también", "français", "déjà")
+
+    @pytest.fixture(scope="class")
+    def found(self) -> Suggester:
+        words = WordList((*SPECIAL, *MARKS, *self.FREQUENT, "côté", "ill", "i'll", "schon", "schön"))
+        frequency = np.full(len(words) + len(self.DICTIONARY), -10.0)
+        frequency[: len(SPECIAL)] = NEVER
+        for word in (*self.FREQUENT, "i'll", "schon"):
+            frequency[words.number(word)] = -8.0
+        own = UserNgrams(words, Lexicon(("en",), self.DICTIONARY, frequency.astype(np.float16)))
+        own.add("über über Zürich Zürich zurich")
+        return Suggester(own, _Even(len(words)))
+
+    @pytest.mark.parametrize("word", [*FREQUENT, "über"])
+    def test_the_word_with_accents_is_first(self, found: Suggester, word: str) -> None:
+        bare = "".join(base(letter) for letter in word if letter != "'")
+        assert suggested(found, bare)[0] == word
+        assert bare in suggested(found, bare) or bare not in self.DICTIONARY
+
+    @pytest.mark.parametrize("word", ["ill", "schon", "cote", "zurich"])
+    def test_words_of_their_own_stay_first(self, found: Suggester, word: str) -> None:
+        assert suggested(found, word)[0] == word
+
+
+class _Even:
+    """A student to which all words are alike."""
+
+    def __init__(self, words: int) -> None:
+        self._chances = np.full(words, 1 / words)
+
+    def next_words(self, context: Sequence[int]) -> np.ndarray:
+        return self._chances
+
+    def along(self, text: Sequence[int]) -> Iterator[np.ndarray]:
+        return (self._chances for _ in text)
 
 
 class TestLikelihoods:

@@ -25,7 +25,13 @@ from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
 from fedstill_client.keyboard.alphabet import Alphabet
 from fedstill_client.keyboard.casing import Casing
-from fedstill_client.keyboard.correction.as_typed import ACCENTED_SHARE, is_bare_letter, with_as_typed
+from fedstill_client.keyboard.correction.as_typed import (
+    ACCENTED_SHARE,
+    BARE_IN_DICTIONARY,
+    BARE_IN_LIST,
+    is_bare_letter,
+    with_as_typed,
+)
 from fedstill_client.keyboard.correction.corrector import Meant
 from fedstill_client.keyboard.correction.layouts import KeyboardLayout, layout_named, layout_of_languages
 from fedstill_client.keyboard.correction.two_words import two_words
@@ -159,8 +165,8 @@ class Suggester:
         # The letter that is typed is no suggestion by itself, unless as a capital.
         shown = k + (len(typed) == 1)
         chosen = self._presented(best, scores, typed, shown, whole=whole)
-        if whole is None:
-            accented = _accented(meant, chances)
+        accented = _accented(meant, chances)
+        if whole is None or (accented is not None and self._is_bare_form(whole, accented)):
             chosen = with_as_typed(
                 chosen, chances, accented, letters=len(typed), k=shown, share=ACCENTED_SHARE
             )
@@ -250,6 +256,22 @@ class Suggester:
         if at is None or is_bare_letter(typed, float(chances[at])):
             return None
         return at if self._rival(at, chances, keyboard) is None else None
+
+    def _is_bare_form(self, at: int, accented: int) -> bool:
+        """Whether a word is rather another one without its accents or apostrophe, as "dont" is: far rarer.
+
+        Dictionaries hold such forms, for people write them; in public texts that the student has learned they
+        are words more often.
+        """
+        numbers, listed = self._suggestable().numbers, self.ngrams.listed
+        number, other = int(numbers[at]), int(numbers[accented])
+        if number >= listed or self.ngrams.lexicon is None:
+            return False
+        in_dictionary = number >= len(self.word_list)
+        if other >= listed:  # the owner's own
+            return in_dictionary and not self.ngrams.count(number)
+        ratio = BARE_IN_DICTIONARY if in_dictionary else BARE_IN_LIST
+        return self._frequency(accented) >= ratio * self._frequency(at)
 
     def _rival(self, at: int, chances: Scores, keyboard: KeyboardLayout) -> int | None:
         """The listed word that one of the owner's own may be an error for; None where that is meant."""

@@ -11,6 +11,8 @@ WHOLE_FROM = 4
 """Letters from which on a whole word is always shown, for its owner sees that it is spelt right."""
 SHORT_SHARE = 0.3  # of the least of the shown words' chance that a shorter one needs
 ACCENTED_SHARE = 0.05  # the same of one whose accents or apostrophe are left out, as they often are
+BARE_IN_DICTIONARY, BARE_IN_LIST = 4, 30
+"""How many times as frequent a word with accents is that one without them, from there, stands for."""
 BARE_LETTER = 0.005  # the chance from which on a single letter is a word
 _SCRIPTS_OF_WORDS = {"CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO", "YI"}  # one sign may be a word
 
