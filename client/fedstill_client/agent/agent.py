@@ -376,6 +376,8 @@ class Agent:
                 return KeptText(0, len(kept.parts))
             number = self._store.observe_text(kept.text)
             self._count_kept(1)
+            self._newest()
+            self._required_suggester().prepare()  # now, and not within the next key press
             return KeptText(number, len(kept.parts))
 
     def words(self, action: WordsAction = "list", words: Sequence[OwnWord | str] = ()) -> WordsAnswer:

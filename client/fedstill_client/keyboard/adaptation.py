@@ -40,8 +40,8 @@ class Prediction:
         return cls(student if mixed is None else mixed, key_of(student))
 
     def short(self) -> Prediction:
-        """The same in half the bytes or fewer, to be kept."""
-        return Prediction(self.probabilities.astype(np.float16), self.key)
+        """The same in half the bytes, to be kept."""
+        return Prediction(self.probabilities.astype(np.float32), self.key)
 
 
 class Adaptation:

@@ -194,6 +194,10 @@ class Suggester:
         both = replace(right, word=f"{left}{meant.between}{right.word}")
         return sorted([*found, both], key=lambda each: -each.chance)[:k]
 
+    def prepare(self) -> None:
+        """Make ready what a key press needs after words were learned."""
+        self.suggest("", "e")
+
     def scores(self, context: str) -> Scores:
         """The probabilities of all words that may be suggested, in the order of the alphabet.
 
@@ -380,12 +384,12 @@ class Suggester:
 
     def _reserved(self, scores: Scores, typed: str) -> int | None:
         """The place of the likeliest word that begins so, that the list lacks, and that the owner types."""
-        if len(typed) < RESERVED_LETTERS or not self.ngrams.new_words:
+        if len(typed) < RESERVED_LETTERS:
             return None
         here, numbers = self.with_prefix(typed), self._suggestable().numbers
-        new = np.flatnonzero(numbers[here] >= self.ngrams.listed) + here.start
-        often = [int(at) for at in new if self.ngrams.is_meant(int(numbers[at]), RESERVED_TIMES)]
-        return max(often, key=lambda at: float(scores[at]), default=None)
+        lacking = np.flatnonzero(numbers[here] >= len(self.word_list)) + here.start
+        often = lacking[self.ngrams.are_meant(numbers[lacking], RESERVED_TIMES)]
+        return int(often[scores[often].argmax()]) if len(often) else None
 
     def _suggestion(self, at: int, chance: float, kind: str, context: str, letters: str) -> Suggestion:
         alphabet = self._suggestable()
@@ -401,11 +405,8 @@ def _accented(meant: Meant, chances: Scores) -> int | None:
 
 def _largest(scores: Scores, k: int) -> list[int]:
     """The places of the k largest, the largest first, and in the alphabet's order where they are equal."""
-    if len(scores) > k:
-        # All that are as large as the k-th: argpartition would leave any of those that are equal.
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        places = np.flatnonzero(scores >= least)
-    else:
-        places = np.arange(len(scores))
-    best: list[int] = places[np.argsort(-scores[places], kind="stable")][:k].tolist()
+    left, best = scores.copy(), []
+    for _ in range(min(k, len(scores))):
+        best.append(int(left.argmax()))  # the first of equals; for so few, faster than any sorting
+        left[best[-1]] = -1
     return best

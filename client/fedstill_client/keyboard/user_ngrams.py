@@ -21,6 +21,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, normal, split
 
@@ -121,6 +122,12 @@ class UserNgrams:
     def is_meant(self, number: int, times: int) -> bool:
         """Whether a word was typed so often, or imported: it is no typing error."""
         return number in self.imported or self.count(number) >= times
+
+    def are_meant(self, numbers: IntArray, times: int) -> npt.NDArray[np.bool_]:
+        """The same of many words [n]."""
+        self._make_room()
+        meant = self._times[numbers] >= times
+        return meant | np.isin(numbers, list(self.imported)) if self.imported else meant
 
     def alphabet(self, least: int) -> Alphabet:
         """The words that may be suggested: those of the list, the dictionary, and new ones typed so often."""
