@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,30 @@ SCHEMA = IntentSchema(("off", "on", "uñlock"), 1.5, 0.6, NgramHashing(buckets=1
 
 def test_there_and_back() -> None:
     assert IntentSchema.from_json(SCHEMA.to_json(), classes=3, places=8) == SCHEMA
+
+
+def test_what_asks_for_nothing_is_never_shown_and_never_sure() -> None:
+    schema = replace(SCHEMA, names=("off", "none asked", "on", "dim"), out_of_scope="none asked")
+    read = IntentSchema.from_json(schema.to_json(), classes=4, places=8)
+
+    nothing = schema.understood(np.array([0.1, 0.7, 0.15, 0.05]))
+    something = schema.understood(np.array([0.1, 0.2, 0.65, 0.05]))
+
+    assert read == schema
+    assert (schema.nothing, schema.intents) == (1, ("off", "on", "dim"))
+    assert [each.name for each in nothing.intents] == ["on", "off", "dim"]
+    assert (nothing.sure, something.intent) == (False, "on")
+
+
+def test_packages_made_before_are_read_as_they_were_made() -> None:
+    content = json.loads(SCHEMA.to_json())
+    assert content.pop("features") == 2
+
+    old = IntentSchema.from_json(json.dumps(content).encode(), classes=3, places=8)
+
+    assert (old.out_of_scope, old.nothing, old.hashing.version) == (None, None, 1)
+    assert old.intents == old.names == SCHEMA.names
+    assert (old.rows(["50%"]) != SCHEMA.rows(["50%"])).any()
 
 
 def test_what_is_understood_by_hand() -> None:
@@ -48,6 +73,10 @@ def test_what_is_understood_by_hand() -> None:
         ({"temperature": True}, "temperature: True is no number"),
         ({"threshold": 1.1}, "threshold: 1.1"),
         ({"threshold": float("nan")}, "threshold: nan"),
+        ({"out_of_scope": "up"}, "out_of_scope: 'up' is none of the intents"),
+        ({"out_of_scope": 3}, "out_of_scope: 3 is no name"),
+        ({"features": 3}, "version: 3"),
+        ({"features": "2"}, "version: '2'"),
         ({"more": 1}, "is no object of"),
     ],
 )

@@ -37,6 +37,18 @@ def test_numbers_never_change() -> None:
     assert rows[0, :5].tolist() == [1885, 4527, 6426, 6810, 3613]
 
 
+def test_numbers_in_words_and_digits_are_one_since_version_2() -> None:
+    old, new = NgramHashing(version=1), NgramHashing()
+    one, other = "set the light to 50%", "Set the light to fifty percent"
+
+    assert list(ngrams("50% up"))[:4] == ["w#", "w50", "wpercent", "wup"]
+    assert (new.encode(one) == new.encode(other)).all()
+    assert (old.encode(one) != old.encode(other)).any()
+    assert old.encode_all(["turn on the kitchen light"]).sum() == 227_860
+    with pytest.raises(InvalidValue, match="version"):
+        NgramHashing(version=3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
