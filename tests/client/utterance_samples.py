@@ -23,7 +23,7 @@ from fedstill_server.training.networks import parameters_of
 
 PLACES = 24
 NAMES = ("clean", "off", "on")
-SCHEMA = IntentSchema(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
+SCHEMA = IntentSchema(NAMES, temperature=0.5, threshold=0.97, hashing=NgramHashing(places=PLACES))
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from fedstill_client.model.predictor import Predictor
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.families import FAMILIES, UTTERANCES, FamilyError, build_student, initial_parameters
-from fedstill_server.families.ngrams import BagOfNgrams
+from fedstill_server.families.ngrams import BagOfNgrams, weigh_terms
 
 from tests.client.utterance_samples import assistant
 
@@ -21,6 +23,8 @@ def test_a_bag_by_hand() -> None:
     student = BagOfNgrams(4, 2, width=1, hidden=1)
     values = {
         "embedding.weight": [[9.0], [1.0], [2.0], [4.0]],
+        "weight.weight": [[0.0], [0.0], [0.0], [math.log(2)]],
+        "direct.weight": [[10.0], [0.0]],
         "hidden.weight": [[2.0]],
         "hidden.bias": [1.0],
         "output.weight": [[1.0], [-1.0]],
@@ -30,9 +34,21 @@ def test_a_bag_by_hand() -> None:
 
     logits = student(torch.tensor([[1.0, 2, 0, 0], [0, 0, 0, 0], [3, -7, 1e9, 0]]))
 
-    # (1 + 2) / sqrt(2); nothing; what is too large is the last number: (4 + 4) / sqrt(2)
-    hidden = 2 * torch.tensor([3 / 2**0.5, 0.0, 8 / 2**0.5]) + 1
-    torch.testing.assert_close(logits, torch.stack([hidden, 0.5 - hidden], -1))
+    # (1 + 2) / sqrt(2); nothing; what is too large is the last number, and weighs 2: (8 + 8) / sqrt(8)
+    mean = torch.tensor([3 / 2**0.5, 0.0, 16 / 8**0.5])
+    hidden = 2 * mean + 1
+    torch.testing.assert_close(logits, torch.stack([hidden + 10 * mean, 0.5 - hidden], -1))
+
+
+def test_what_is_rare_weighs_more_by_hand() -> None:
+    student = BagOfNgrams(4, 2, width=1, hidden=1)
+    x = np.array([[1, 2, 0], [1, 0, 0], [1, 3, 0]], np.float32)
+
+    weigh_terms(student, x)
+
+    weights = student.weight.weight.detach().exp()[:, 0]
+    rare = 1 + math.log(2) / 2  # in one of three: log(4 / 2)
+    torch.testing.assert_close(weights[1:], torch.tensor([1.0, rare, rare]))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.of_task(UTTERANCES)))
@@ -52,8 +68,8 @@ def test_half_a_million_parameters_at_most() -> None:
     }
 
     assert sizes == {
-        "ngrams": 8192 * 32 + 32 * 128 + 128 + 128 * 42 + 42,
-        "ngrams-small": 8192 * 8 + 8 * 32 + 32 + 32 * 42 + 42,
+        "ngrams": 8192 * 49 + 48 * 128 + 128 + 128 * 42 + 42 + 48 * 42,
+        "ngrams-small": 8192 * 9 + 8 * 32 + 32 + 32 * 42 + 42 + 8 * 42,
     }
     assert max(sizes.values()) <= 500_000
     with pytest.raises(FamilyError, match="an utterance is"):
@@ -84,7 +100,7 @@ def test_in_8_bits_it_answers_as_before() -> None:
     package = assistant()
 
     assert package.int8_graph is not None
-    assert len(package.int8_graph) < 0.32 * len(package.inference_graph)
+    assert len(package.int8_graph) < 0.34 * len(package.inference_graph)
     names = {tensor.name for tensor in onnx.load_from_string(package.int8_graph).graph.initializer}
     assert "embedding.weight" not in names
     x = package.public_x

@@ -13,7 +13,7 @@ from fedstill_proto.arrays import Parameters
 from torch import nn
 
 from fedstill_server.data.examples import Examples
-from fedstill_server.families.ngrams import wide_bag
+from fedstill_server.families.ngrams import weigh_terms, wide_bag
 from fedstill_server.randomness import derived_seed
 from fedstill_server.tasks.training import ServerTraining
 from fedstill_server.tasks.utterances.students import BY_LABELS, IntentPlan
@@ -46,5 +46,6 @@ class UtteranceTraining(ServerTraining):
 
     def _taught(self, network: nn.Module, teaching: Examples, plan: IntentPlan, purpose: str) -> Parameters:
         seed = derived_seed(self.config.seed, 0, purpose)
+        weigh_terms(network, teaching.x)
         fit(network, teaching.x, None, plan=plan.fitting(), seed=seed, labels=teaching.y)
         return parameters_of(network)

@@ -48,7 +48,7 @@ from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.training.array_cache import load_cached_parameters
 from fedstill_server.training.networks import parameters_of
 
-_VERSION = 1  # raised when the same plan would make other students
+_VERSION = 2  # raised when the same plan would make other students
 WIDE = "wide"
 _OF_LABELS = "ngrams"  # the family of the student that learns the labels alone
 _SEEN, _MOST_EPOCHS = 40_000, 150  # utterances that a student sees in all, and how often each

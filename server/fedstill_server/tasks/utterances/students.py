@@ -22,6 +22,7 @@ from torch import nn
 
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import FAMILIES, UTTERANCES, build_student
+from fedstill_server.families.ngrams import weigh_terms
 from fedstill_server.tasks.utterances.confidence import Confidence
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import (
@@ -140,7 +141,7 @@ def taught(
     """`network`, of n-grams' numbers, after learning soft labels [texts, classes] or labels [texts]."""
     x = np.asarray(NgramHashing().encode_all(texts), np.float32)
     with one_deterministic_thread():
-        return fit(network, x, soft, plan=plan.fitting(), seed=plan.seed, labels=labels)
+        return fit(weigh_terms(network, x), x, soft, plan=plan.fitting(), seed=plan.seed, labels=labels)
 
 
 def _student(

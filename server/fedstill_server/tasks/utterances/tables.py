@@ -31,7 +31,7 @@ from fedstill_server.tasks.utterances.scope.negatives import Negatives, polite_w
 
 log = logging.getLogger(__name__)
 
-NEGATIVES, POLITE = 1.0, 0.4  # of the labelled utterances, how many sentences are made
+NEGATIVES, POLITE = 0.7, 0.4  # of the labelled utterances, how many sentences are made
 _FEWEST, _MOST = 60, 4000  # sentences that ask for nothing
 _HELD_OUT = 500  # of those that confidence is fitted to
 _NAMED = 5  # rare labels in a notice

@@ -29,6 +29,7 @@ _OWN_TOPIC = 0.2  # the share of a topic's sentences that are alike, from which 
 _NOBODYS = ("idioms", "plays", "family", "bits")
 _LEAST_SHARE = 0.02  # of utterances in a language, for sentences in it
 _COMMON = 0.4  # of bits, those of common words alone
+_ASKED = 0.3  # of utterances that are no imperative, those that are reported or denied
 _TRIES = 20  # draws for each sentence that is wanted
 
 
@@ -95,6 +96,10 @@ class Negatives:
                 return " ".join(_drawn(common, random) for _ in range(1 + int(random.integers(3))))
             return _bit(_drawn(language.topics, random), random)
         wish = _drawn(language.wishes, random)
+        if kind != "about" and not phrases.is_imperative(wish):
+            if random.random() >= _ASKED:
+                return phrases.sentence(_drawn(language.topics, random), random)
+            kind = "asked"
         templates = phrases.part(phrases.templates[kind], held_out=self._held_out)
         return phrases.around(_drawn(templates, random), wish, random)
 

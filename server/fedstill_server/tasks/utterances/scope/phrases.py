@@ -1,9 +1,11 @@
 """Words for sentences that ask for nothing, by language: nothing_asked.json.
 
     common         words by which the language of an utterance is told
+    starts         words that no wish in the imperative begins with
     forms          how a verb that asks becomes another form of it: endings, longest first as they are tried
     polite         templates around a wish that leave it one
     negated, hypothetical, reported    templates around a wish after which nothing is asked
+    asked          templates around a question, or another utterance that is no imperative, of the same kinds
     about          templates around a thing that somebody talks about
     topics         sentences about other things, with {slots}
 
@@ -38,6 +40,7 @@ class Phrases:
 
     language: str
     common: frozenset[str]
+    starts: frozenset[str]
     forms: Mapping[str, tuple[tuple[str, ...], ...]]
     templates: Mapping[str, tuple[str, ...]]  # by kind
     slots: Mapping[str, tuple[str, ...]]
@@ -59,6 +62,10 @@ class Phrases:
         """The sentences of a topic that are learned, or those that are held out."""
         kept = [each for at, each in enumerate(topic) if (at % _HELD_OUT == _HELD_OUT - 1) == held_out]
         return kept or list(topic)
+
+    def is_imperative(self, wish: str) -> bool:
+        """Whether an utterance begins as a wish in the imperative may."""
+        return wish.split()[0].replace("\u2019", "'") not in self.starts
 
     def around(self, template: str, wish: str, random: np.random.Generator) -> str:
         """A template around the words of an utterance."""
@@ -111,10 +118,11 @@ def language_of(text: str) -> str:
 
 
 def _phrases(language: str, read: dict[str, Any]) -> Phrases:
-    kinds = ("polite", "negated", "hypothetical", "reported", "about")
+    kinds = ("polite", "negated", "hypothetical", "reported", "asked", "about")
     return Phrases(
         language,
         frozenset(read["common"]),
+        frozenset(read["starts"]),
         {name: tuple(tuple(each) for each in endings) for name, endings in read["forms"].items()},
         {kind: tuple(dict.fromkeys(read[kind])) for kind in kinds},
         {name: tuple(words) for name, words in read["slots"].items()},
