@@ -141,9 +141,10 @@ class IntentSchema:
         """
         order = np.argsort(-probabilities, kind="stable")
         asks = order[0] != self.nothing
+        least = min(self.threshold, float(np.float32(self.threshold)))  # probabilities may be float32
         shown = [at for at in order if at != self.nothing][:k]
         scored = tuple(ScoredIntent(self.names[at], float(probabilities[at])) for at in shown)
-        return Understanding(scored, bool(known and asks and scored[0].confidence >= self.threshold))
+        return Understanding(scored, bool(known and asks and scored[0].confidence >= least))
 
     def to_json(self) -> bytes:
         """intents.json"""
