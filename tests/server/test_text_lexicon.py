@@ -68,9 +68,9 @@ def test_counts_seen_once_are_left_out_where_there_are_many() -> None:
     assert build_lexicon(TEXTS, WORDS, LexiconPlan(most_counts=1)).triples.next.tolist() == [THE]
 
 
-def test_a_student_that_is_right_weighs_more() -> None:
-    texts = [f"{one} {two}" for one in ("the", "cat") for two in ("sat", "ran")] * 5000
-    held_out = ["the sat"] * 4000
+def test_a_student_that_is_right_weighs_one_half_and_one_that_is_wrong_less() -> None:
+    texts = [f"{one} {two}" for one in ("the", "cat") for two in ("sat", "ran")] * 500
+    held_out = ["the sat"] * 2000
 
     def student(right: bool) -> np.ndarray:
         said = np.full((3, len(WORDS)), 1e-4)
@@ -84,8 +84,8 @@ def test_a_student_that_is_right_weighs_more() -> None:
         for right in (True, False)
     ]
 
-    assert mixes[0].max() > 0.5 > mixes[1].min()
-    assert ((mixes[0] > 0) & (mixes[0] < 1)).all()
+    assert (mixes[0] == 0.5).all()
+    assert 0 < mixes[1].min() < 0.3
 
 
 @pytest.mark.parametrize("letter", ["b", "c", "d", "x", "z", "q", "ß", "д", "ψ", "ñ", "k"])

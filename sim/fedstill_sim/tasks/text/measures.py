@@ -116,7 +116,10 @@ def _as_token(suggester: Suggester, token: str, chances: Scores) -> Tally:
     number = suggester.ngrams.number(token)
     if number == UNKNOWN:
         return Tally(tokens=1)
-    rank, listed = _rank(chances, number), int(token in suggester.word_list)
+    rank, lexicon = _rank(chances, number), suggester.ngrams.lexicon
+    # A letter that the list has to spell with is no word of a lexicon.
+    alone = lexicon is None or number >= lexicon.words or lexicon.stands_alone(number)
+    listed = int(token in suggester.word_list and alone)
     nats = -math.log(max(float(chances[number]), 1e-300)) if listed else 0.0
     return Tally(
         tokens=1,
