@@ -159,7 +159,7 @@ class Suggester:
         chances = np.zeros(len(words))
         chances[meant.places] = scores[meant.places] * meant.likelihoods
         best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
-        if self._hold_back(chances, [at for at in best[: k + 1] if own[at]], keyboard):
+        if self._hold_back(chances, [at for at in best[:k] if own[at]], keyboard):
             best = [int(meant.places[at]) for at in _largest(chances[meant.places], k + _BARE)]
         whole = self._whole_word(typed, chances, keyboard)
         # The letter that is typed is no suggestion by itself, unless as a capital.

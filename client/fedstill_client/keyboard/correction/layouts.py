@@ -83,8 +83,11 @@ def key_distance(layout: KeyboardLayout, one: str, other: str) -> float:
     counts: who writes two alphabets switches between two layouts.
     """
     distance = layout.distance(one, other)
-    if distance < APART:
-        return distance
+    return distance if distance < APART else _distance_elsewhere(one, other)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _distance_elsewhere(one: str, other: str) -> float:
     return next((d for each in layouts().values() if (d := each.distance(one, other)) < APART), APART)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -89,18 +90,18 @@ class WordCorrections:
 
     def _parts(self, words: Sequence[str], own: npt.NDArray[np.bool_]) -> tuple[_Part, _Part]:
         if self._words is not words or self._listed is None or self._own is None:
-            listed = _renewed(self._listed, words, np.flatnonzero(~own))
+            listed = _renewed(self._listed, words, ~own)
             if self._listed is None or listed.words is not self._listed.words:
                 self._rivals.clear()
             self._listed = listed
-            self._own = _renewed(self._own, words, np.flatnonzero(own))
+            self._own = _renewed(self._own, words, own)
             self._words = words
         return self._listed, self._own
 
 
-def _renewed(part: _Part | None, words: Sequence[str], places: IntArray) -> _Part:
+def _renewed(part: _Part | None, words: Sequence[str], which: npt.NDArray[np.bool_]) -> _Part:
     """The part with these words, with the same search tree where they are the same."""
-    chosen = [words[place] for place in places.tolist()]
+    chosen, places = list(compress(words, which.tolist())), np.flatnonzero(which)
     if part is not None and part.words == chosen:
         return _Part(part.words, places, part.corrector)
     return _Part(chosen, places, Corrector(chosen))
