@@ -239,7 +239,7 @@ def _prior(
         prior[number] = max(general.get(entry, 0.0), _LEAST_FREQUENCY) if general else even
         if entry in MARKS:
             prior[number] = even
-    return prior / max(prior.sum(), 1e-300)
+    return np.asarray(prior / max(float(prior.sum()), 1e-300))
 
 
 def _counted(
