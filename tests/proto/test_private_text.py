@@ -53,6 +53,8 @@ SECRETS = {
         "password [correct-horse-battery-staple]",
         "try [Tr0ub4dor&3] or [P@ssw0rd] or [pa$$word]",
         "[a1b2c3d4] [xkqvzwtrp] [QmZkLpWx]",
+        "I use [zO89;{mCa;2MH@] and [wky*f%I-VQ] there",
+        "password [loZ=_hXU] ok",
         "seed phrase: [witch] [collapse] [practice] [feed] [shame] [open]",
     ),
     "cards, accounts and keys": (

@@ -22,7 +22,7 @@ from fedstill_proto.text.unlearned.identifiers import private_identifiers
 from fedstill_proto.text.unlearned.numbers import private_numbers
 from fedstill_proto.text.unlearned.parts import FoldedText, PrivatePart
 from fedstill_proto.text.unlearned.places import private_places
-from fedstill_proto.text.unlearned.shapes import is_dense, secret_shape
+from fedstill_proto.text.unlearned.shapes import has_many_signs, is_dense, secret_shape
 from fedstill_proto.text.unlearned.told import told_secrets
 from fedstill_proto.text.vocabulary import SPECIAL, TEXT_LIMIT, UNKNOWN, key_of
 
@@ -30,6 +30,7 @@ RULES = 1
 """Another number with each change of the rules: what was kept under others is looked through again."""
 LEFT_OUT = SPECIAL[UNKNOWN]
 _RUN = re.compile(r"[^\s/\\,;:=|()\[\]{}<>\"“”„«»…。，]{6,}")
+_SIGNS_AMONG = re.compile(r"(?<!\S)[!-.0-~]{7,64}+(?!\S)")
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_-]{20,}+={0,2}")
 _EDGES = "'’‘.!?*_~-+&#%^`"
 _LONGEST_RUN = 4096  # characters without a space; what is longer is nothing that a person types
@@ -128,6 +129,9 @@ def _found(text: str) -> Iterator[PrivatePart]:
 
 
 def _shapes(text: str) -> Iterator[PrivatePart]:
+    for match in _SIGNS_AMONG.finditer(text):
+        if has_many_signs(match.group()):
+            yield PrivatePart(match.start(), match.end(), "password")
     for match in _LONG_RUN.finditer(text):
         if is_dense(match.group()):
             yield PrivatePart(match.start(), match.end(), "key")

@@ -24,6 +24,7 @@ from fedstill_proto.text.unlearned.parts import word_set
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LEAST_LETTERS, _LEAST_CAPITALS = 8, 6  # of a word, and of one with capitals inside
 _SURPRISE = {8: 4.3, 9: 4.1, 10: 3.9, 11: 3.75, 12: 3.6, 13: 3.5, 14: 3.4}  # bits a pair, by letters
+_STRANGE = 3.9  # the same, of letters that digits stand behind
 _USUAL = word_set(
     "password passwort passwd passw pass pwd qwerty qwertz azerty qwert asdf asdfgh asdfghjkl zxcvbn "
     "qazwsx letmein iloveyou welcome admin abc xyz abcdef login monkey dragon master sunshine "
@@ -33,6 +34,9 @@ _USUAL = word_set(
 _DIGIT, _UPPER, _LOWER, _OTHER = "digit", "upper", "lower", "other"
 _GROUPED = re.compile(r"[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8}){2,12}")
 _SPECIAL_INSIDE = re.compile(r"[^\W_][!@#$%^&*~?]+[^\W_]")
+_INNER_SIGN = re.compile(r"[^\W_][!@#$%^&*~?+]+[^\W_]")
+_DRAWN_SIGNS = frozenset("!@#$%^&*=+?;:<>|\\~{}[]`")
+_OPTION = re.compile(r"^--?[a-z]|[a-z]{3,}=|[$][A-Z_]{2,}|[(){}]{2}")
 _PERCENT = re.compile(r"\d+%")
 _LETTERS_AND_MONEY = re.compile(r"[^\W\d_]+(?:[@$!]{1,8}[^\W\d_]+)+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -62,12 +66,28 @@ def secret_shape(word: str) -> str | None:
         and not _PERCENT.match(word)
     ):
         return "password"
+    if _INNER_SIGN.search(word) and any(_has_odd_capitals(part.group()) for part in _ALNUM.finditer(word)):
+        return "password"
     if _LETTERS_AND_MONEY.fullmatch(word) and not {*word}.isdisjoint("@$"):
         return "password"
     for part in _ALNUM.finditer(word):
         if _is_mixed(part.group()):
             return "password"
     return None
+
+
+def has_many_signs(chunk: str) -> bool:
+    """Whether signs stand among letters and digits, or odd capitals, as in drawn passwords: Ge8!k;q=Z."""
+    if not 7 <= len(chunk) <= 64:
+        return False
+    signs = {sign for sign in chunk[1:-1] if sign in _DRAWN_SIGNS}
+    letters = "".join(filter(str.isalpha, chunk))
+    if len(signs) < 2 or len(letters) < 2 or "://" in chunk:
+        return False
+    has_digit = any(map(str.isdigit, chunk))
+    mixed = not letters.islower() and not letters.isupper()
+    changes = sum(a.isalnum() != b.isalnum() for a, b in pairwise(chunk))
+    return mixed and changes >= (3 if has_digit else 4) and _OPTION.search(chunk) is None
 
 
 def surprise(word: str) -> float:
@@ -103,20 +123,25 @@ def _is_mixed(word: str) -> bool:
         letters = word.strip("0123456789")
         if letters.lower() in _USUAL and runs[1][0]:
             return True
-        return _is_odd_word(letters) or (len(letters) > 4 and _has_odd_capitals(letters))
+        if len(letters) > 4 and (_has_odd_capitals(letters) or surprise(letters) > _STRANGE):
+            return True
+        return _is_odd_word(letters)
     if _MEASURE.fullmatch(word):
         return False
     if len(runs) >= 4:
         return len(word) >= 6
     if _PRODUCT.fullmatch(word):
-        return word.rstrip("0123456789").lower() in _USUAL
+        letters = word[: runs[0][1]]
+        return letters.lower() in _USUAL or (len(word) >= 8 and surprise(letters) > _STRANGE)
     return len(word) >= 8 or (len(word) >= 6 and (runs[0][0] or _has_odd_capitals(word)))
 
 
 def _has_odd_capitals(word: str) -> bool:
     """Whether capitals stand elsewhere than at the beginnings of a name's words: hUnTer, Qx."""
-    if word.isupper() or word.islower():
+    if word in (word.upper(), word.lower()):
         return False
+    if word[0].islower() and sum(a.islower() and b.isupper() for a, b in pairwise(word)) > 1:
+        return True
     return (
         re.fullmatch(r"[^\W\d_]?(?:[A-Z]+[a-z]+|[A-Z]{2,}[a-z]*)+[A-Z]*\d*[a-z]?|[A-Z]?[a-z]+\d*", word)
         is None

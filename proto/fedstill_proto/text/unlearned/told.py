@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fedstill_proto.text.unlearned.parts import PrivatePart
-from fedstill_proto.text.unlearned.shapes import secret_shape
+from fedstill_proto.text.unlearned.shapes import secret_shape, surprise
 from fedstill_proto.text.unlearned.telling_words import (
     BEFORE_PHRASE,
     IS,
@@ -35,7 +35,9 @@ _OPEN_QUOTES = dict(zip("\"'“‘«„`‹", "\"'”’»“`›", strict=True)
 _AROUND = "\"'“”‘’«»„`‹›()[]{}<>.,;!?…。！？*_~|"
 _WORD = re.compile(r"[^\s:=]+[:=]?|[:=]+")
 _MOST_HYPHENS = 2
+_STRANGE = 3.3  # bits a pair of letters, right behind a word that names a secret
 _NO_COPULA = "\u0400"  # from these scripts on, languages say "password X" for "the password is X"
+_UP_TO_SPACE, _BACK_TO_SPACE = re.compile(r"[^\s]{0,200}"), re.compile(r"[^\s]*\Z")
 _GROUPS = re.compile(r"[a-z0-9]{4,8}(?:-[a-z0-9]{4,8})+")
 _SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", "।", "؟", ";")
 # Where no spaces stand between words.
@@ -67,7 +69,7 @@ def told_secrets(text: str) -> Iterator[PrivatePart]:
         strength = _strength(words, place)
         if strength:
             yield from _behind(text, words, place, strength)
-            yield from _before(words, place, strength)
+            yield from _before(text, words, place, strength)
 
 
 def _strength(words: list[_Word], place: int) -> str:
@@ -101,10 +103,14 @@ def _behind(text: str, words: list[_Word], place: int, strength: str) -> Iterato
         elif (told or not between) and (quoted := _quoted(text, word)):
             yield PrivatePart(word.begin, quoted, "told to be secret")
             return
-        elif _is_odd(word.written, capitals=told or strength != "weak") or (told and _is_group(word.key)):
+        elif (
+            _is_odd(word.written, capitals=told or strength != "weak")
+            or (told and _is_group(word.key))
+            or (strength != "weak" and not between and len(word.key) > 4 and surprise(word.key) > _STRANGE)
+        ):
             if between and not (strength != "weak" and told) and not (word.key.isdigit() and between < 3):
                 return
-            yield _part(word)
+            yield _part(text, word)
             found += 1
         elif found:
             if strength != "phrase" and word.key not in NUMBER_WORDS:
@@ -112,17 +118,17 @@ def _behind(text: str, words: list[_Word], place: int, strength: str) -> Iterato
                     return
                 between += 1
             else:
-                yield _part(word)
+                yield _part(text, word)
                 found += 1
         elif told and word.key in NUMBER_WORDS:
-            yield _part(word)
+            yield _part(text, word)
             found += 1
         elif word.key in LINKS:
             pass
         elif told and (word.key in ORDINARY_BEHIND or strength == "weak"):
             return
         elif told and not between:
-            yield _part(word)
+            yield _part(text, word)
             found += 1
         else:
             between += 1
@@ -134,7 +140,7 @@ def _behind(text: str, words: list[_Word], place: int, strength: str) -> Iterato
         before = word
 
 
-def _before(words: list[_Word], place: int, strength: str) -> Iterator[PrivatePart]:
+def _before(text: str, words: list[_Word], place: int, strength: str) -> Iterator[PrivatePart]:
     """ "hunter2xQ is my password" """
     at = place - 1
     while at > 0 and words[at].key in LINKS and words[at].key not in IS and place - at < 6:
@@ -148,7 +154,7 @@ def _before(words: list[_Word], place: int, strength: str) -> Iterator[PrivatePa
         or word.key.isdigit()
         or (strength == "strong" and starts and not ({word.key} & (SUBJECTS | LINKS | ORDINARY_BEHIND)))
     ):
-        yield _part(word)
+        yield _part(text, word, whole=True)
 
 
 def _without_possessive(key: str) -> str:
@@ -184,10 +190,14 @@ def _quoted(text: str, word: _Word) -> int:
     return end + 1 if end > word.begin + 1 else 0
 
 
-def _part(word: _Word) -> PrivatePart:
+def _part(text: str, word: _Word, *, whole: bool = False) -> PrivatePart:
+    """The secret that a word begins, up to the next space; `whole`: from the space before it on."""
     written = word.written
     begin = word.begin + (len(written) - len(written.lstrip("\"'“”‘’«»„`‹›([{<")))
-    end = word.begin + len(written.rstrip("\"'“”‘’«»„`‹›)]}>.,;:!?…"))
+    end = _UP_TO_SPACE.match(text, word.end).end()  # type: ignore[union-attr] - it matches nothing, too
+    end = begin + len(text[begin:end].rstrip("\"'“”‘’«»„`‹›)]}>.,;:!?…"))
+    if whole:
+        begin -= len(_BACK_TO_SPACE.search(text[max(0, begin - 64) : begin]).group())  # type: ignore[union-attr]
     return PrivatePart(begin, max(end, begin + 1), "told to be secret")
 
 
