@@ -216,13 +216,13 @@ def print_understanding(understood: Understanding, *, as_json: bool) -> None:
     if understood.slots:
         parts = Table("slot", "said", "value", box=None)
         for slot in understood.slots:
-            parts.add_row(slot.name, Text(slot.text), Text(f"{_shown(slot.value)} {slot.unit}".strip()))
+            parts.add_row(slot.name, Text(slot.text), Text(f"{_value(slot.value)} {slot.unit}".strip()))
         console.print(parts, highlight=False)
     if not understood.sure:
         console.print("Unsure: ask again, or say it differently.", highlight=False)
 
 
-def _shown(value: object) -> str:
+def _value(value: object) -> str:
     """A slot's value for people: of a colour, its name and code."""
     return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
