@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its fi
 import numpy as np
 from fedstill_client import AgentClient
 from fedstill_client.home import AgentHome
-from fedstill_client.ibus.component import SYSTEM_FOLDER, ComponentPlace
+from fedstill_client.ibus.component import ENGINE, SYSTEM_FOLDER, ComponentPlace
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
 from fedstill_proto.errors import FedstillError
@@ -91,7 +92,7 @@ def made_package(public: list[str], minutes: float) -> StudentPackage:
 
     digest = hashlib.sha256("\n".join([*public, str(minutes), FAMILY]).encode()).hexdigest()[:16]
     fleet = cache_folder() / "ibus" / digest
-    if not (fleet / "made").is_file():
+    if is_new := not (fleet / "made").is_file():
         fleet.parent.mkdir(parents=True, exist_ok=True)
         texts = fleet.parent / f"{digest}.txt"
         texts.write_text("\n".join(public) + "\n")
@@ -103,7 +104,13 @@ def made_package(public: list[str], minutes: float) -> StudentPackage:
         command = [*server, "prepare", str(fleet), *prepare, "--minutes", str(minutes)]
         subprocess.run(command, check=True, stdout=sys.stderr)
         (fleet / "made").touch()
-    [package] = build_students(fleet).packages
+    try:
+        [package] = build_students(fleet).packages
+    except FedstillError:  # an earlier version of fedstill has made it
+        if is_new:
+            raise
+        shutil.rmtree(fleet)
+        return made_package(public, minutes)
     return package
 
 
@@ -126,7 +133,7 @@ def typed_with_fedstill(folder: Path, home: Path, texts: Texts) -> dict[str, Any
         place.write(["--home", str(agent.folder), "-k", str(SHOWN)])
         more = {"IBUS_COMPONENT_PATH": f"{place.component.parent}:{SYSTEM_FOLDER}"}
         with desktop(folder, more=more) as made:
-            result = typed_in(made, "fedstill", texts)
+            result = typed_in(made, ENGINE, texts)
         with PrivateStore.open(agent) as store:
             learned = [text.text for text in store.texts()]
     return figures(result, any(SECRET in text for text in learned))
@@ -149,7 +156,7 @@ def typed_in(made: Desktop, engine: str, texts: Texts) -> TypedText:
     made.ask_window("clear")
     made.ask_window("focus", _PLACE)
     time.sleep(0.5)
-    return Person(made, _PLACE).type(texts.typed)
+    return Person(made, _PLACE, joining="'’-" if engine == ENGINE else "").type(texts.typed)
 
 
 def figures(result: TypedText, secret: bool) -> dict[str, Any]:
@@ -162,10 +169,19 @@ def figures(result: TypedText, secret: bool) -> dict[str, Any]:
         "before_a_letter": result.before_a_letter / max(result.words, 1),
         "taken": result.taken / max(result.words, 1),
         "as_wanted": result.typed == result.wanted,
+        "first_difference": _first_difference(result),
         "key_ms": _times(result.key_ms),
         "table_ms": _times(result.table_ms),
         "learned_in_a_password_field": secret,
     }
+
+
+def _first_difference(result: TypedText) -> list[str]:
+    """What was wanted and what stands there, where they first differ."""
+    pairs = enumerate(itertools.zip_longest(result.wanted, result.typed))
+    place = next((place for place, (one, other) in pairs if one != other), None)
+    around = slice(0) if place is None else slice(max(place - 10, 0), place + 10)
+    return [] if place is None else [result.wanted[around], result.typed[around]]
 
 
 def _times(times: list[float]) -> dict[str, float]:

@@ -57,25 +57,26 @@ class Person:
     Args:
         desktop: The desktop.
         field: The field's name.
+        joining: Marks that the engine takes for a part of the word before, once it was taken: before one that
+            begins another word, the space is pressed.
     """
 
-    def __init__(self, desktop: Desktop, field: str) -> None:
-        self._desktop, self._field = desktop, field
+    def __init__(self, desktop: Desktop, field: str, *, joining: str = "") -> None:
+        self._desktop, self._field, self._joining = desktop, field, joining
         self._seen = desktop.look()
         self.result = TypedText(typed=self._seen.texts[field])
 
     def type(self, lines: list[str]) -> TypedText:
         """Type texts, and Enter behind each."""
         for line in lines:
-            is_spaced = True  # a space is there, or none is needed
-            for before, word, after in chunks(line):
-                for mark in ("" if is_spaced else " ") + before:
+            is_taken = False  # and has its space
+            for number, (before, word, after) in enumerate(chunks(line)):
+                is_joined = is_taken and before[:1] != "" and before[0] in self._joining
+                for mark in (" " if number and (is_joined or not is_taken) else "") + before:
                     self._press(mark)
-                is_spaced = bool(word) and self._word(word)
-                if after:
-                    is_spaced = False
-                    for mark in after:
-                        self._press(mark)
+                is_taken = bool(word) and self._word(word) and not after
+                for mark in after:
+                    self._press(mark)
             self._press("\n")
             self.result.wanted += " ".join(line.split()) + "\n"
         self.result.typed = self._look().texts[self._field]

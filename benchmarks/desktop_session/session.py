@@ -47,6 +47,7 @@ class Seen:
         table: The words of the lookup table.
         cursor: The place in it that is marked.
         note: The auxiliary text.
+        preedit: What stands underlined at the cursor.
         updates: How often the lookup table has changed.
         key_ms: From the last key to the widget's answer, in milliseconds; None where there is none yet.
         table_ms: From the last key to the last change of the lookup table.
@@ -56,6 +57,7 @@ class Seen:
     table: list[str]
     cursor: int | None
     note: str
+    preedit: str
     updates: int
     key_ms: float | None
     table_ms: float | None

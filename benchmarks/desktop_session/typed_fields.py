@@ -46,6 +46,11 @@ class KeyTiming:
         if self._pressed and self.told["key_ms"] is None:
             self.told["key_ms"] = 1e3 * (time.perf_counter() - self._pressed)
 
+    def preedit(self, field: Any, text: str) -> None:
+        """The preedit of a widget changes."""
+        self.told["preedit"] = text
+        self.answer()
+
     def table(self) -> None:
         """The lookup table changes."""
         self.told["updates"] += 1
@@ -59,6 +64,7 @@ def recording_panel(ibus: Any, bus: Any, timing: KeyTiming) -> tuple[Any, dict[s
         "table": [],
         "cursor": None,
         "note": "",
+        "preedit": "",
         "updates": 0,
         "key_ms": None,
         "table_ms": None,
@@ -129,7 +135,7 @@ class Fields:
 
         gdk.event_handler_set(on_event)
         for name, made in self._fields.items():
-            made.connect("preedit-changed", timing.answer)
+            made.connect("preedit-changed", timing.preedit)
             made.get_buffer().connect("changed" if name == "page" else "notify::text", timing.answer)
 
     def put(self, name: str, text: str) -> None:

@@ -139,6 +139,8 @@ def _named(name: str) -> Key:
         pytest.param("qu<Tab>,", "quick,", "", id="a mark takes the space's place"),
         pytest.param("qu<Tab>?", "quick?", "", id="a question mark"),
         pytest.param("qu<Tab>)", "quick)", "", id="a closing bracket"),
+        pytest.param('"qu<Tab>" ', '"quick" ', "", id="a quotation mark that closes"),
+        pytest.param('qu<Tab>"', 'quick "', "", id="and one that opens"),
         pytest.param("qu<Tab>(", "quick (", "", id="an opening bracket leaves it"),
         pytest.param("qu<Tab>5", "quick 5", "", id="a number behind a word"),
         pytest.param("ann<Tab>'s ", "Anna's ", "", id="a genitive goes on with the word"),

@@ -170,6 +170,7 @@ def test_leaving_commits_and_sentences_are_learned_once(line: Desktop, agent: Ag
     line.type("we meet at the old house! the fox")
     line.press("Return")
     line.type("and a dog")
+    line.until_seen(lambda seen: seen.preedit == "dog", "keys were lost")  # before the focus goes
     line.ask_window("focus", "line")
     line.until_seen(text_is("we meet at the old house! the fox\nand a dog", "page"), "the rest is lost")
     learned = ["we meet at the old house!", "the fox", "and a dog"]
@@ -241,8 +242,8 @@ def test_without_an_agent_typing_goes_on(line: Desktop, agent: AgentProcess) -> 
         line.type("qu")
         line.until_seen(lambda seen: "no agent answers" in seen.note, "no note of it")
         line.press("Tab")
-        line.ask_window("focus", "line")
         line.until_seen(text_is("qu"), "letters were lost")
+        line.ask_window("focus", "line")
         line.type(" fox. ")
         seen = line.until_seen(text_is("qu fox. "), "keys were lost")
         assert (seen.table, seen.note) == ([], "")

@@ -297,7 +297,7 @@ class Composition:
             self._is_hidden = False
             return False
         if character != " " or self._taken is None:
-            self._settle(outcome, with_space=character not in _CLOSING, then=character)
+            self._settle(outcome, with_space=not self._is_closing(character), then=character)
         else:
             self._settle(outcome, with_space=True)  # the space that is there already
         self._is_hidden = False
@@ -428,6 +428,10 @@ class Composition:
         last = len(self.suggestions) - 1
         before = self._cursor if self._cursor is not None else (-1 if step > 0 else last + 1)
         self._cursor = min(max(before + step, 0), last)
+
+    def _is_closing(self, mark: str) -> bool:
+        """Whether a mark stands at a word without a space."""
+        return mark in _CLOSING or (mark == '"' and str(self._before).count(mark) % 2 == 1)
 
     def _is_of_word(self, character: str) -> bool:
         if all(each.isalpha() or unicodedata.category(each).startswith("M") for each in character):
