@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,39 @@ def test_of_names_that_are_alike_the_closest_is_meant() -> None:
     assert closest_name("lamp one", ("Lamp two", "Lamp One")) == "Lamp One"
     assert closest_name("lamp", ()) is None
     assert closest_name("kitchen", ("Garage",)) is None
+
+
+def test_a_thousand_names_cost_little() -> None:
+    names = tuple(f"lamp of room number {number}" for number in range(1000))
+    began = time.process_time()
+    assert closest_name("lamp of room numbr 999", names) is not None
+    assert closest_name("something else", names) is None
+    assert time.process_time() - began < 0.3
+
+
+def test_no_text_breaks_the_reading_of_words() -> None:
+    random = np.random.default_rng(0)
+    signs = [
+        *"aé½%°5,.- '’[]()",
+        "\u0308",
+        "\u00ad",
+        "ß",
+        "İ",
+        "ﾞ",
+        "๓",
+        "😀",
+        "\ud800",
+        "ｋ",
+        "２",
+        "一",
+        "\0",
+    ]
+    for _ in range(300):
+        text = "".join(random.choice(signs) for _ in range(int(random.integers(40))))
+        words = slot_words(text, SCHEMA, known=KnownNames.of_home(HOME))
+        assert np.isfinite(words.features).all()
+        assert all(0 <= begin < end <= len(text) for begin, end in words.places)
+        assert all(0 <= each.begin < each.end <= len(text) for each in words.quantities)
 
 
 @pytest.mark.parametrize(

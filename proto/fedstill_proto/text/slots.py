@@ -317,7 +317,18 @@ def slot_value(
 
 def closest_name(said: str, names: Sequence[str]) -> str | None:
     """The one of a home's names that was said, though written otherwise; None where none is alike."""
-    wanted = folded(said)
-    scored = [(difflib.SequenceMatcher(None, wanted, folded(name)).ratio(), name) for name in names]
-    best = max(scored, key=lambda each: each[0], default=(0.0, ""))
-    return best[1] if best[0] >= _ALIKE else None
+    wanted, best, found = folded(said), _ALIKE, None
+    matcher = difflib.SequenceMatcher(None, autojunk=False)
+    matcher.set_seq2(wanted)  # of which the matcher keeps what it knows
+    for name in names:
+        written = folded(name)
+        if written == wanted:
+            return name
+        matcher.set_seq1(written)
+        # Bounds first: they are cheap, and nearly all names are unlike.
+        if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < best:
+            continue
+        alike = matcher.ratio()
+        if alike > best or (found is None and alike == best):
+            best, found = alike, name
+    return found
