@@ -90,7 +90,8 @@ class SlotFinder:
         """Where slots are."""
         (logits,) = self.session.run(["logits"], {"numbers": words.numbers, "features": words.features})
         labels = likeliest_labels(np.asarray(logits, np.float64))
-        spans = _with_names(self.schema, words, _spans_of(self.schema, words, labels))
+        spans = _with_possessions(words, _spans_of(self.schema, words, labels))
+        spans = _with_names(self.schema, words, spans)
         return _with_quantities(self.schema, words, spans)
 
 
@@ -150,6 +151,22 @@ def _spans_of(schema: SlotSchema, words: SlotWords, labels: IntArray) -> list[Sl
 def _is_named(name: str) -> bool:
     """Whether a slot is one of words rather than of a number or a colour."""
     return SlotKind.of_name(name) not in (*_OF_QUANTITY.values(), SlotKind.COLOR)
+
+
+def _with_possessions(words: SlotWords, spans: list[SlotSpan]) -> list[SlotSpan]:
+    """ "opa's" is of something: the word behind it, where that is a part of nothing else."""
+    begun = {span.begin for span in spans}
+    out = []
+    for span in spans:
+        behind = words.words_of(span.begin, span.end).stop
+        owns = SlotKind.of_name(span.name) in (SlotKind.AREA, SlotKind.NAME)
+        owns = owns and words.text[max(span.begin, span.end - 2) : span.end].lower() in ("'s", "’s")
+        if owns and behind < len(words.places):
+            begin, end = words.places[behind]
+            if begin not in begun and words.text[span.end : begin].isspace():
+                span = SlotSpan(span.name, span.begin, end)
+        out.append(span)
+    return out
 
 
 def _with_names(schema: SlotSchema, words: SlotWords, spans: list[SlotSpan]) -> list[SlotSpan]:

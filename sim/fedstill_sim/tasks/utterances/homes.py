@@ -23,11 +23,15 @@ _ROOMS, _THINGS = 6, 2  # of a home; things of each kind, at most
 
 @dataclass(frozen=True)
 class Home:
-    """Words for each slot of a sentence, and names for each kind ("domain") of thing."""
+    """Words for each slot of a sentence, and names for each kind ("domain") of thing.
+
+    placed: how lights are called by their room ("{area} light"), in sentences with marked slots.
+    """
 
     language: str
     words: Mapping[str, tuple[str, ...]]
     things: Mapping[str, tuple[str, ...]]
+    placed: tuple[str, ...] = ()
 
 
 def languages() -> tuple[str, ...]:
@@ -88,7 +92,7 @@ def varied_home(language: str, random: np.random.Generator) -> Home:
         for slot, known in home.words.items()
     }
     slots["area"] = (*some([*home.words["area"], *words["area"]], 12, 0.1), *some(rooms, 2))
-    return Home(language, slots, {**things, "person": people})
+    return Home(language, slots, {**things, "person": people}, tuple(words["placed"]))
 
 
 def own_home(language: str, random: np.random.Generator) -> Home:

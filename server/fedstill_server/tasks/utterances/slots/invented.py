@@ -15,7 +15,7 @@ import numpy as np
 from fedstill_proto.text.slots import HomeNames, SlotKind, SlotSpan
 
 REPLACED = (SlotKind.AREA, SlotKind.NAME, SlotKind.TEXT)
-_INVENTED, _ELSEWHERE = 0.6, 0.2  # shares of the slots that are replaced
+_INVENTED, _INVENTED_ROOMS, _ELSEWHERE = 0.6, 0.35, 0.2  # shares of the slots that are replaced
 _WHOLE = 0.15  # of invented words, that are some word of the table
 _POSSESSIVE = 0.04  # of invented words ("rosie's lamp")
 _KNOWN = 0.4  # of utterances, in which the home's names are known
@@ -80,13 +80,15 @@ class Inventor:
         return HomeNames(areas, things)
 
     def _other(self, slot: str, text: str, random: np.random.Generator) -> str:
+        # Most homes have the same rooms.
+        invented = _INVENTED_ROOMS if SlotKind.of_name(slot) is SlotKind.AREA else _INVENTED
         drawn = random.random()
         if SlotKind.of_name(slot) not in REPLACED or not self.words:
             return text
-        if drawn < _INVENTED:
+        if drawn < invented:
             like = self.said[slot][int(random.integers(len(self.said[slot])))]
             return " ".join(self._invented(random) for _ in like.split())
-        if drawn < _INVENTED + _ELSEWHERE:
+        if drawn < invented + _ELSEWHERE:
             return self.said[slot][int(random.integers(len(self.said[slot])))]
         return text
 
