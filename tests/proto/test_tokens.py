@@ -23,6 +23,7 @@ def pieces(text: str, *kinds: TokenKind) -> list[str]:
         ("'Tis rock 'n' roll, 'em all", ["'Tis", "rock", "'n", "roll", "'em", "all"]),
         ("say 'round' 'cause' so 'cause 'n' x", ["say", "round", "cause", "so", "'cause", "'n", "x"]),
         ("lol:D love <3 ok:-P fine;) note:Paris =) ^_^", ["lol", "love", "ok", "fine", "note", "Paris"]),
+        ("'t'would be 'cause'", ["'t'would", "be", "cause"]),
         ("back in the '90s", ["back", "in", "the", "'90s"]),
         ("'s avonds in 't Gooi", ["'s", "avonds", "in", "'t", "Gooi"]),
         ("e.g. the U.S. at 5 p.m.", ["e.g.", "the", "U.S.", "at", "p.m."]),

@@ -80,7 +80,7 @@ _ELIDED = (
     "tis|twas|twere|twill|twould|twasn|tisn|twon|til|till|em|cause|cuz|cos|coz|bout|round|neath|gainst|nother|"
     "ere|un|nuff|cept|fraid|scuse|pon|n|s|t|k|m|r|d|ll|re|ve|ie|ns|ne|nen|nem|ner|raus|rein|rum|rauf|runter"
 )
-_LEFT_OUT = f"(?i:{_ELIDED})(?!{_LX}|[{_APOSTROPHE}])|(?i:n)[{_APOSTROPHE}]|\\p{{Nd}}0s"
+_LEFT_OUT = f"(?i:{_ELIDED})(?!{_LX}|[{_APOSTROPHE}](?!{_L}))|(?i:n)[{_APOSTROPHE}]|\\p{{Nd}}0s"
 _WORD = f"(?:[{_APOSTROPHE}](?={_LEFT_OUT}))?{_UNIT}(?:{_JOINER}{_UNIT})*+"
 _ABBREVIATION = f"\\p{{L}}\\p{{M}}*+(?:\\.\\p{{L}}\\p{{M}}*+)++(?!{_LX})\\.?"
 _CLUSTERS = "|".join(
