@@ -54,6 +54,7 @@ from fedstill_server.tasks.utterances.students import (
     mean_answers,
     trained_on_labels,
 )
+from fedstill_server.tasks.utterances.tables import Unasked, unasked_for
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_sim.folder import cache_folder
 from fedstill_sim.tasks.text.measures import Change, changed
@@ -231,7 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\nthe distilled student keeps {figures['retention']:.1%} of the teacher's accuracy with "
         f"{figures['times_fewer_parameters']:.1f}x fewer parameters"
     )
-    confidence = fitted_confidence(student.logits(texts(data.calibration)), intents(data.calibration))
+    confidence = fitted_confidence(
+        student.logits(texts(data.calibration)),
+        intents(data.calibration),
+        nothing=len(data.intents),
+        unasked=student.logits(unasked(data, options.seed).held_out),
+    )
     figures["confidence"] = measure_confidence(student, confidence, parts)
     with tempfile.TemporaryDirectory(prefix="fs") as place:
         package = build(data, student, confidence)
@@ -261,22 +267,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(bars.values()) else 1
 
 
+def unasked(data: AssistantData, seed: int) -> Unasked:
+    """What a fleet's server makes for the labelled utterances."""
+    said, tested = (
+        [(each.text, data.intents[each.intent]) for each in part]
+        for part in (data.labelled, data.calibration)
+    )
+    return unasked_for(said, seed=seed, tested=tested)
+
+
 def train_students(
     data: AssistantData, options: argparse.Namespace
 ) -> tuple[TrainedTeacher, dict[str, IntentStudent]]:
     """Train the teacher, and students on its answers and on the labels alone."""
-    known, labels = texts(data.labelled), intents(data.labelled)
+    more = unasked(data, options.seed)
+    known = [*texts(data.labelled), *(text for text, _ in more.polite), *more.learned]
+    polite = [data.intents.index(name) for _, name in more.polite]
+    labels = np.array(
+        [*intents(data.labelled).tolist(), *polite, *[len(data.intents)] * len(more.learned)], np.int64
+    )
     teacher = TrainedTeacher(
         known,
         labels.tolist(),
-        classes=len(data.intents),
+        classes=len(data.intents) + 1,
         plan=TeacherPlan(epochs=options.epochs, trained_layers=options.trained_layers, seed=options.seed),
         cache=options.cache,
         on_epoch=lambda epoch, loss: print(f"teacher: epoch {epoch}, loss {loss:.3f}", file=sys.stderr),
     )
     asked, plan = [*known, *data.public], IntentPlan(seed=options.seed)
     by_labels = trained_on_labels(
-        "ngrams", known, labels, classes=len(data.intents), plan=replace(BY_LABELS, seed=options.seed)
+        "ngrams", known, labels, classes=len(data.intents) + 1, plan=replace(BY_LABELS, seed=options.seed)
     )
     answers = mean_answers(teacher.logits(asked), by_labels.logits(asked))
     return teacher, {
@@ -319,9 +339,9 @@ def measure_confidence(student: IntentStudent, confidence: Confidence, parts: Pa
         f"{scale:.2f}); on devices' own utterances {own:.1%}"
     )
     print(f"sure from {confidence.threshold:.2f} on, where {PRECISION:.0%} are right of what it is fitted to")
-    thresholds = [*CURVE, confidence.threshold]
-    curve = abstaining(logits, labels, temperature=scale, thresholds=thresholds)
-    own_curve = abstaining(own_logits, own_labels, temperature=scale, thresholds=thresholds)
+    thresholds, nothing = [*CURVE, confidence.threshold], student.classes - 1
+    curve = abstaining(logits, labels, temperature=scale, thresholds=thresholds, nothing=nothing)
+    own_curve = abstaining(own_logits, own_labels, temperature=scale, thresholds=thresholds, nothing=nothing)
     print("confidence   everyone: answered    right   devices: answered    right")
     for one, other in zip(curve, own_curve, strict=True):
         chosen = "  <- the package's" if one is curve[-1] else ""

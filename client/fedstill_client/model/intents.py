@@ -119,7 +119,7 @@ def understand(
     if told is not None:
         return schema.understood(_at_least(schema.threshold, told, answer), k)
     known = True
-    if answer.max() >= schema.threshold and answering is not fleets:
+    if answer.max() >= np.float32(schema.threshold) and answering is not fleets:
         intent = int(answer.argmax())
         everyones = fleets.probabilities(x)[0]
         known = everyones.argmax() == intent and bool(everyones[intent] >= schema.threshold)
