@@ -36,7 +36,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
 
 STRENGTHS = (1.0, 10.0, 100.0)  # C of the regression
-FOLDS = 4
+FOLDS = 3
 TEST = 30  # utterances a class
 DRAWS = 20  # for each utterance that is wanted
 FEWEST = 4  # templates of a class that is known
@@ -144,7 +144,7 @@ def by_regression(data: Utterances) -> Score:
     x, labels = features.fit_transform([text for text, _ in data.learned]), data.labels(data.learned)
     asked = features.transform([text for text, _ in data.asked])
     foreign = features.transform(data.foreign) if data.foreign else asked[:0]
-    models = [LogisticRegression(C=strength, max_iter=1000) for strength in STRENGTHS]
+    models = [LogisticRegression(C=strength, max_iter=300) for strength in STRENGTHS]
     model = max(models, key=lambda each: cross_val_score(each, x, labels, cv=FOLDS).mean()).fit(x, labels)
     known, others = (model.decision_function(part) for part in (asked, foreign))
     return scored(data, known, others, model.coef_.size + model.intercept_.size)
