@@ -135,3 +135,14 @@ def test_a_vocabulary_of_another_size_than_the_student_s() -> None:
 def test_numbers_that_are_no_words() -> None:
     with pytest.raises(InvalidValue, match=r"numbers\[1\]: 99 is outside"):
         SMALL.decode([2, 99])
+
+
+def test_a_list_of_the_earlier_tokenizer() -> None:
+    """What no text is cut into any more keeps its number, and is never suggested."""
+    made = WordList.from_json(_file(".", "the", "lol😂", "हूँ।", "2026", "+।", "+s"), size=9)
+
+    assert [word for _, word in made.words] == ["the"]
+    assert made.encode("the thes lol😂") == [3, 3, 8, UNKNOWN, UNKNOWN]
+    assert WordList.from_json(made.to_json()) == made
+    with pytest.raises(WireError, match="'हूँ।' is no word"):
+        WordList.from_json(_file("हूँ।", tokenizer="words-uax29"))
