@@ -109,8 +109,11 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
     found = Suggestions.from_json(result.evaluation)
     assert list(found.figures) == [
         "trigrams",
+        "classical",
+        "counted",
         "teacher",
         "student",
+        "mixed",
         "this_text",
         "own_words",
         "as_typed",

@@ -42,6 +42,19 @@ FIGURES = (
 )
 """top1, top3: of words before a letter is typed; token_*: of words and marks."""
 SHARES = tuple(name for name in FIGURES if name != "perplexity")
+_ROWS = (
+    "trigrams",
+    "classical",
+    "counted",
+    "teacher",
+    "student",
+    "mixed",
+    "this_text",
+    "own_words",
+    "as_typed",
+    "personal",
+    "fleets",
+)
 COMPARED = (
     ("classical", "mixed"),
     ("counted", "as_typed"),
@@ -136,7 +149,7 @@ def evaluate_suggestions(
         entries=len(word_list),
         words=sum(tally.words for tally in plain),
         new_words=sum(tally.new for tally in plain),
-        figures={name: figures_of(own) for name, own in tallies.items()},
+        figures={name: figures_of(tallies[name]) for name in _ROWS if name in tallies},
         changes={
             f"{before} to {after}": changes_of(tallies[before], tallies[after])
             for before, after in COMPARED
