@@ -10,10 +10,12 @@ import enum
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fedstill_proto.errors import FedstillError, InvalidValue, unknown_name
-from fedstill_proto.text.intents import ScoredIntent
+
+if TYPE_CHECKING:
+    from fedstill_proto.text.intents import ScoredIntent
 
 
 class AgentError(FedstillError):
