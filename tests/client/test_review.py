@@ -85,6 +85,28 @@ def test_the_newest_are_kept_each_once_and_forgotten_with_all_else(home: AgentHo
     assert b"cozy" not in home.store.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my password is hunter2xQ",
+        "remember that my pin is 4821",
+        "pay with 4111 1111 1111 1111",
+        "write to anna.beck@example.org",
+        "das passwort ist Sommer2024!",
+        "mon mot de passe est soleil99",
+        "send it to DE89 3704 0044 0532 0130 00",
+    ],
+)
+def test_an_utterance_with_a_secret_is_kept_nowhere(home: AgentHome, text: str) -> None:
+    with Agent.open(home.folder) as agent:
+        agent.predict_text(text, keep_unsure=True)
+        agent.predict_text("please wait 1500 seconds", keep_unsure=True)
+        kept = [one.text for one in agent.unclear().utterances]
+
+    assert text not in kept
+    assert kept == ["please wait 1500 seconds"]
+
+
 def test_no_more_than_its_limit_is_kept(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         store = agent._store

@@ -24,7 +24,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding, is_out_of_scope
-from fedstill_proto.text.private_text import learnable
+from fedstill_proto.text.private_text import learnable, private_parts
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.agent.slots import AgentSlots
@@ -234,7 +234,7 @@ class Agent:
             answering, said = (self._newest(), self._said) if scope == "owner" else (fleets, None)
             slots = self._slots
         understood = understand(schema, text, k, answering=answering, fleets=fleets, said=said)
-        if keep_unsure and not understood.sure:
+        if keep_unsure and not understood.sure and _may_be_shown(text):
             self._store.keep_unclear(text.strip())
         return understood if slots is None else replace(understood, slots=slots.slots(text))
 
@@ -636,6 +636,11 @@ class Agent:
                 "intents.json."
             )
         return self._schema
+
+
+def _may_be_shown(text: str) -> bool:
+    """Whether an utterance has no secret in it; numbers are what people ask for."""
+    return {part.reason for part in private_parts(text)} <= {"number"} and not any(told_secrets(text))
 
 
 def _keyboard_of(package: StudentPackage, layout: str) -> AgentKeyboard | None:
