@@ -25,6 +25,7 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding, is_out_of_scope
 from fedstill_proto.text.private_text import learnable, private_parts
+from fedstill_proto.text.unlearned.told import told_secrets
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.agent.slots import AgentSlots
