@@ -28,7 +28,7 @@ _NOTHING = -100  # the label of a place without a word, which the loss leaves ou
 class SlotPlan:
     """How a tagger learns. seen: utterances in all, of a large table; each is seen equally often."""
 
-    seen: int = 120_000
+    seen: int = 300_000
     passes: int = 5  # over what was said anew
     batch_size: int = 32
     learning_rate: float = 4e-3
