@@ -75,6 +75,7 @@ _KEYBOARD_TEACHER = TeacherConfig(
 
 _KNOWN_FREQUENCY = 1e-7  # from which on a word that a public text says once is no mistake
 _QUICK_WORDS = 10_000
+_COUNTS_OF_A_LANGUAGE = 150_000  # pairs, and triples, from which on those seen once are left out
 _FURTHER_LANGUAGE = 0.1  # of a dictionary: a key press takes longer with each word
 _MOST_REPEATS = 4  # of a small language's text in an epoch
 
@@ -213,7 +214,11 @@ class TextTask(Task):
         """What the lexicon of these languages holds: a dictionary of each."""
         codes = dict.fromkeys(frequency_language(one.language) for one in languages if one.language)
         dictionary = round(self.dictionary * (1 + _FURTHER_LANGUAGE * (len(languages) - 1)))
-        return LexiconPlan(languages=tuple(codes), dictionary=min(dictionary, DICTIONARY_LIMIT))
+        return LexiconPlan(
+            languages=tuple(codes),
+            dictionary=min(dictionary, DICTIONARY_LIMIT),
+            most_counts=_COUNTS_OF_A_LANGUAGE * len(languages),
+        )
 
     def _languages(self, public: Path, told: Callable[[str], None]) -> tuple[LanguageTexts, ...]:
         languages = read_public_texts(
