@@ -5,9 +5,9 @@
 For each language, and for all of them in one student: a student learns labelled utterances of Home Assistant
 and what `fedstill-server prepare` makes for them, and its package answers on a device as any package does.
 It is asked 500 sentences of benchmarks/out_of_scope.json that ask for nothing, a file of its own of which no
-student learns; but denials are denials, and some ("don't ...", "... said ...") are of forms that students learn
-with other things. And utterances that ask for something, which no student learned either: as published,
-after 5 and 100 examples of one intent, 20 each of five, and personalized after each.
+student learns; but some of its forms ("don't ...", "... said ...") are among those that students learn
+with other things. And it is asked utterances that ask for something, which no student learned either: as
+published, after 5 and 100 examples of one intent, 20 each of five, and personalized after each.
 
 Ends with 1 where a bar is missed. --teacher has MiniLM teach the students, which takes minutes more.
 """
