@@ -29,7 +29,7 @@ from fedstill_proto.text.vocabulary import build_word_list, is_word, split
 from fedstill_sim.tasks.text.data import load_keyboard
 from planted_secrets import planted_secrets
 
-BAR_LOST, TYPED_TIMES, SUGGESTED_FROM = 0.002, 3, 2
+BAR_LOST, TYPED_TIMES = 0.002, 3
 
 
 def measure_secrets(count: int, seed: int) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def measure_secrets(count: int, seed: int) -> dict[str, Any]:
     for each in planted:
         for _ in range(TYPED_TIMES):
             ngrams.add(learnable(each.sentence).text)
-    possible = set(ngrams.alphabet(SUGGESTED_FROM).words)
+    possible = set(ngrams.alphabet(1, doubtful=lambda listed, word: False).words)
     around = {word for each in planted for word in split(each.sentence.replace(each.secret, " "))}
     leaked = Counter(
         each.kind

@@ -58,9 +58,7 @@ def test_a_word_typed_three_times_stays_over_a_restart_and_goes_when_forgotten(h
         assert len(found) == 3
 
         agent.forget(ids=tuple(ids[:2]))
-        assert not {OWN, OWN.capitalize()} & set(
-            suggested(agent, "we meet", "qu")
-        )  # typed once, as far as it remembers
+        assert OWN in suggested(agent, "we meet", "qu")  # typed once, as far as it remembers
         assert agent.forget(ids=(ids[2],)).examples == 1
         assert suggested(agent, "we meet", "quillf") == []
         assert agent.forget(everything=True).examples == 1

@@ -343,19 +343,38 @@ class TestSuggestions:
         assert ("the", "correction") in kinds  # one letter too many
         assert words(suggester(), "", "Teh", 1) == ["The"]
 
-    def test_a_word_typed_three_times_comes_after_two_letters(self) -> None:
+    def test_a_word_typed_once_comes_after_two_letters(self) -> None:
         # However likely the words of the list are that begin so, and however much else was typed.
-        texts = ["their king " * 200 + "the theatre", "thrumble", "thrumble", "thrumble"]
-        assert "thrumble" not in words(suggester(*texts[:2]), "the king", "th", 20)
-        assert "thrumble" not in words(suggester(*texts[:3]), "their", "th")
+        texts = ["their king " * 200 + "the theatre", "thrumble"]
+        assert "thrumble" not in words(suggester(*texts[:1]), "the king", "th", 20)
 
         found = suggester(*texts).suggest("their", "th")
 
         assert found[-1].word == "thrumble"
         assert found[-1].own
         assert len(found) == 3
-        assert words(suggester(*texts), "their", "thr", 1) == ["thrumble"]
+        assert "thrumble" in words(suggester(*texts), "their", "thr")
         assert "thrumble" not in words(suggester(*texts), "their", "t")
+        assert "thrumble" not in words(suggester(*texts), "their", "th", 2)
+
+    @pytest.mark.parametrize(
+        "error",
+        ["teh", "theri", "thier", "kign", "kimg", "kigdom", "quenn", "queeen", "theater", "thetre", "jing"],
+    )
+    def test_what_may_be_an_error_is_suggested_from_its_second_use_on(self, error: str) -> None:
+        assert error not in words(suggester(error), "", error[:2], 20)
+        assert error in words(suggester(error, error), "", error[:2], 20)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["zoltan", "qwyneth", "kingsley", "théa", "thrumble", "ubuntu", "blorp", "okonkwo", "ngaio", "kings"],
+    )
+    def test_a_new_word_that_is_hardly_one_is_suggested_from_its_first_use_on(self, name: str) -> None:
+        assert name in [each.lower() for each in words(suggester(name), "", name[:2], 20)]
+
+    def test_a_whole_word_leaves_the_reserved_place(self) -> None:
+        found = words(suggester("their king " * 200, "thesaurus"), "their", "the")
+        assert found == ["the", "their", "thesaurus"]
 
     def test_own_sequences_come_first(self) -> None:
         found = suggester(*["queen theatre"] * 5)

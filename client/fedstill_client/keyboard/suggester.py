@@ -5,7 +5,9 @@ than it expects become likelier, and those that were typed in places like this o
 owner's n-grams are interpolated (user_ngrams.py, interpolation.py). Among words that begin as typed, the
 likelier stands first; a word that the letters are a mistyped beginning of has its own likelihood times the
 errors' (correction/); a whole word stays before all others. Behind two letters and more, one place is
-reserved for a word that the list lacks, if the owner has typed it RESERVED_TIMES times.
+reserved for a word that the list lacks, if the owner has typed it, in this text or before. A new word is
+suggested from its first use on, unless a word of the lists is so near that it may be a typing error; then
+from the second.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from fedstill_client.keyboard.next_word_model import NextWordModel
 from fedstill_client.keyboard.user_ngrams import UserNgrams
 
 MOST_SUGGESTIONS = 20
-SUGGESTED_FROM = 2  # times that a new word was typed: once may be a typing error
-RESERVED_TIMES, RESERVED_LETTERS = 3, 2
+SUGGESTED_FROM = 2  # times that a new word was typed which may be a typing error; others from the first on
+RESERVED_TIMES, RESERVED_LETTERS, RESERVED_OF = 1, 2, 3  # the last: places to show, one of which is reserved
 _FEW = 4  # tokens
 _BARE = 4  # letters by themselves that may stand among the likeliest words, and are not shown
 
@@ -249,10 +251,13 @@ class Suggester:
         """The places of the k words to show, given the best: those with a place of their own are put in."""
         words = self._suggestable().words
         best = [at for at in best if not is_bare_letter(words[at], float(scores[at]))][:k]
-        reserved = self._reserved(scores, typed)
+        reserved = self._reserved(scores, typed) if k >= RESERVED_OF else None
         if reserved is not None and reserved not in best:
             best = [*best[: k - 1], reserved]
-        return with_as_typed(best, scores, whole, letters=len(typed), k=k)
+        chosen = with_as_typed(best, scores, whole, letters=len(typed), k=k)
+        if reserved is not None and reserved not in chosen:  # for the word that the letters are
+            chosen[-1] = reserved
+        return chosen
 
     def _whole_word(self, typed: str, chances: Scores, keyboard: KeyboardLayout) -> int | None:
         """The place of the word that the letters are by themselves, if that is no error of the owner's."""
@@ -379,16 +384,28 @@ class Suggester:
     def _suggestable(self) -> Alphabet:
         """The words that may be suggested."""
         if self._alphabet is None or self._alphabet[0] != self.ngrams.texts:
-            self._alphabet = (self.ngrams.texts, self.ngrams.alphabet(SUGGESTED_FROM))
+            alphabet = self.ngrams.alphabet(SUGGESTED_FROM, doubtful=self._may_be_error)
+            self._alphabet = (self.ngrams.texts, alphabet)
         return self._alphabet[1]
 
+    def _may_be_error(self, listed: Alphabet, word: str) -> bool:
+        """Whether a word that was typed once may be an error for one of the lists."""
+        lexicon = self.ngrams.lexicon
+
+        def frequency(other: str) -> float:
+            return 1.0 if lexicon is None else float(lexicon.base[self.ngrams.number(other)])
+
+        own = listed.numbers >= self.ngrams.listed
+        return self._corrections.may_be_error(listed.words, own, word, self._layout, frequency=frequency)
+
     def _reserved(self, scores: Scores, typed: str) -> int | None:
-        """The place of the likeliest word that begins so, that the list lacks, and that the owner types."""
+        """The place of the likeliest word that begins so, that the list lacks, and that was typed before."""
         if len(typed) < RESERVED_LETTERS:
             return None
         here, numbers = self.with_prefix(typed), self._suggestable().numbers
         lacking = np.flatnonzero(numbers[here] >= len(self.word_list)) + here.start
-        often = lacking[self.ngrams.are_meant(numbers[lacking], RESERVED_TIMES)]
+        here_too = np.isin(numbers[lacking], self._draft.adaptation.cache.words)
+        often = lacking[self.ngrams.are_meant(numbers[lacking], RESERVED_TIMES) | here_too]
         return int(often[scores[often].argmax()]) if len(often) else None
 
     def _suggestion(self, at: int, chance: float, kind: str, context: str, letters: str) -> Suggestion:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ _ONE_LETTER_WORDS = frozenset("aiouyeàáéèíóúýйавзикоусяєії"
 IMPORTED_FORMS = 3  # times that the form of an imported word counts
 IMPORTED_SHARE, IMPORTED_MOST = 1e-4, 0.02  # of the probability, for an imported word and for all of them
 ORDERS = 3  # unigrams, bigrams, trigrams
+_DOUBTED_AT_ONCE = 100  # new words: a millisecond each
 _ROOM = 64  # new words that the counts have room for, beside as many as there are
 _OFTEN = 4  # classes of how often a history was typed: once, 2 to 3, 4 to 7 times, and more often
 HISTORY_CLASSES = 2 + (ORDERS - 1) * _OFTEN
@@ -65,6 +66,7 @@ class UserNgrams:
         self._blocked = frozenset(blocked)
         self._alphabet = _suggestable(word_list, lexicon, self._blocked)
         self._waiting: set[int] = set()  # new words that are not in the alphabet as yet
+        self._doubted: dict[int, bool] = {}  # whether one that was typed once may be a typing error
         self._counts: dict[tuple[int, ...], dict[int, int]] = {}  # after a history, how often which word
         self._times = np.zeros(self.listed)  # how often each word, with room for new ones
         self._total = 0  # their sum
@@ -129,15 +131,31 @@ class UserNgrams:
         meant = self._times[numbers] >= times
         return meant | np.isin(numbers, list(self.imported)) if self.imported else meant
 
-    def alphabet(self, least: int) -> Alphabet:
-        """The words that may be suggested: those of the list, the dictionary, and new ones typed so often."""
-        fresh = [number for number in self._waiting if self.is_meant(number, least)]
+    def alphabet(
+        self, least: int, *, doubtful: Callable[[Alphabet, str], bool] = lambda listed, word: True
+    ) -> Alphabet:
+        """The words that may be suggested: those of the list, the dictionary, and new ones.
+
+        Args:
+            least: How often a new word was typed that is doubtful.
+            doubtful: doubtful(alphabet, word) says whether a new word may be a typing error for another one;
+                of many words, the latest are asked about, and others with later texts.
+        """
+        asked = [number for number in self._waiting if number not in self._doubted and self.count(number)]
+        for number in sorted(asked)[-_DOUBTED_AT_ONCE:]:
+            self._doubted[number] = doubtful(self._alphabet, self.new_words[number - self.listed])
+        fresh = [number for number in sorted(self._waiting) if self._is_clear(number, least)]
         if fresh:
             self._waiting.difference_update(fresh)
             self._alphabet = self._alphabet.with_words(
                 (number, self.new_words[number - self.listed]) for number in fresh
             )
         return self._alphabet
+
+    def _is_clear(self, number: int, least: int) -> bool:
+        """Whether a new word was typed, and is hardly an error."""
+        clear = not self._doubted.get(number, True) and self.count(number) > 0
+        return clear or self.is_meant(number, least)
 
     def number(self, token: str) -> int:
         """The number of a word or mark, of a new word too; UNKNOWN for one that was never typed."""

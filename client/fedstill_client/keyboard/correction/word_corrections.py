@@ -88,6 +88,35 @@ class WordCorrections:
         places = [bisect_left(self._words, other) for other in self._rivals[word]]
         return [place for place in places if frequency(place) >= _least_frequency(word)]
 
+    def may_be_error(
+        self,
+        words: Sequence[str],
+        own: npt.NDArray[np.bool_],
+        word: str,
+        layout: KeyboardLayout,
+        *,
+        frequency: Callable[[str], float],
+    ) -> bool:
+        """Whether a word that was typed once may be an error: short ones, too, if a frequent one is near.
+
+        Args:
+            words: All words that may be suggested, without this one, in the alphabet's order.
+            own: Which of them are the owner's own [words].
+            word: The new one.
+            layout: The keyboard that it was typed on.
+            frequency: How frequent a word of the lists is.
+        """
+        if len(word) < MIN_LETTERS:
+            return True
+        listed, _ = self._parts(words, own)
+        found = listed.corrector.meant(word, layout, edits=2 if len(word) >= TWO_EDITS_FROM else 1)
+        others = (listed.words[place] for place in found.places[found.whole].tolist())
+        least = _least_frequency(word)
+        return any(
+            not (_accents(word) > _accents(other) or _is_ending(word, other)) and frequency(other) >= least
+            for other in others
+        )
+
     def _parts(self, words: Sequence[str], own: npt.NDArray[np.bool_]) -> tuple[_Part, _Part]:
         if self._words is not words or self._listed is None or self._own is None:
             listed = _renewed(self._listed, words, ~own)
@@ -117,12 +146,17 @@ def _may_be_error(word: str, other: str) -> bool:
     """
     if _accents(word) > _accents(other):
         return False
-    longer, shorter = (word, other) if len(word) > len(other) else (other, word)
-    if longer.startswith(shorter) and longer[-2:] != longer[-1] * 2:
+    if _is_ending(word, other):
         return False
     if len(word) > SHORT or (len(word) == SHORT and len(other) > SHORT):
         return True
     return sorted(map(base, word)) == sorted(map(base, other))
+
+
+def _is_ending(word: str, other: str) -> bool:
+    """Whether one word is the other with an ending."""
+    longer, shorter = (word, other) if len(word) > len(other) else (other, word)
+    return longer.startswith(shorter) and longer[-2:] != longer[-1] * 2
 
 
 def _least_frequency(word: str) -> float:
