@@ -1,6 +1,6 @@
 """Slots of utterances at homes that nobody learned of: how often all of a slot is right, and its value.
 
-    python benchmarks/slots.py [--utterances 2000] [--asked 300] [--seed 1000] [--out slots.json]
+    python benchmarks/slots.py [--utterances 6000] [--asked 300] [--seed 1000] [--out slots.json]
 
 A tagger learns marked sentences of Home Assistant's templates, drawn in five languages at homes of public
 text. It is measured at other homes: no room, thing, person, item, query or message of theirs is said in what
@@ -35,7 +35,7 @@ from fedstill_sim.tasks.utterances.homes import Home, languages
 from fedstill_sim.tasks.utterances.slots import SlottedUtterance, other_utterances, public_utterances
 
 BAR = 0.9
-INTENT_PARAMETERS = 271_786  # of the family ngrams with 42 intents
+INTENT_PARAMETERS = 415_291  # of the family ngrams with 42 intents
 MOST_PARAMETERS = 500_000
 
 Asked = list[tuple[SlottedUtterance, Home]]
@@ -121,9 +121,11 @@ def scored(asked: dict[str, Asked], find: Find, *, declared: bool) -> Score:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=2000, help="of each language, that are learned")
+    parser.add_argument("--utterances", type=int, default=6000, help="of each language, that are learned")
     parser.add_argument("--asked", type=int, default=300, help="of each language, that are measured on")
-    parser.add_argument("--seen", type=int, default=300_000, help="utterances that the tagger sees in all")
+    parser.add_argument(
+        "--seen", type=int, default=SlotPlan().seen, help="utterances that the tagger sees in all"
+    )
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)

@@ -44,7 +44,7 @@ def tagger() -> LearnedTagger:
         for language in languages()
         for each in public_utterances(language, 80, seed=1)
     ]
-    return learned_tagger(table, plan=SlotPlan(seen=6_000, passes=3))
+    return learned_tagger(table, plan=SlotPlan(seen=4_000, passes=4))
 
 
 @functools.cache

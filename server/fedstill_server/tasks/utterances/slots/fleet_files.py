@@ -19,7 +19,7 @@ from fedstill_proto.text.utterances import read_slotted_utterances
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.tasks.interface import PackageFiles, Progress, untold
 
-_MOST_LINES = 20_000  # that a tagger learns, drawn of more
+_MOST_LINES = 30_000  # that a tagger learns, drawn of more
 _MOST_GRAPH_BYTES = 16 << 20
 
 

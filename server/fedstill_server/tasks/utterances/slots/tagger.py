@@ -16,7 +16,7 @@ import torch
 from fedstill_proto.text.slot_words import FEATURES
 from torch import Tensor, nn
 
-WIDTH, HIDDEN = 24, 80
+WIDTH, HIDDEN = 18, 68
 DILATIONS = (1, 2, 4)
 
 
