@@ -31,7 +31,7 @@ def table(folder: Path, lines: list[str]) -> Path:
 def test_a_marked_table_makes_a_tagger_that_a_device_reads(tmp_path: Path) -> None:
     from fedstill_client.model.slots import SlotFinder
 
-    made = made_slot_files(table(tmp_path, LINES), seed=0)
+    made = made_slot_files(table(tmp_path, LINES[::2]), seed=0)
     schema = SlotSchema.from_json(made[SLOTS_FILE])
     found = SlotFinder.of_graph(schema, made[SLOTS_GRAPH_FILE]).slots("turn on the zorbo in the sauna")
 
@@ -93,3 +93,46 @@ def test_what_is_said_anew_keeps_its_words_and_marks_other_names() -> None:
     assert len(names) > 20
     assert all(name == name.strip() and name for name in names)
     assert any(inventor.home(each, random) is None for each in anew)
+
+
+@pytest.fixture(scope="module")
+def german() -> Inventor:
+    lines = (
+        "mach die lampe im [wohnzimmer](area) an",
+        "mach das licht in der [küche](area) aus",
+        "stelle den [ventilator](name) in der [küche](area) auf aus",
+        "sag allen im haus dass [das essen jetzt fertig ist](message)",
+        "sag allen im haus dass [wir gleich alle nach hause kommen](message)",
+        "spiele [etwas jazz](query) auf dem [radio im flur](name)",
+    )
+    return Inventor.of_table([MarkedText(*unmarked(line)) for line in lines])
+
+
+def said_instead(inventor: Inventor, line: str) -> set[str]:
+    random = np.random.default_rng(3)
+    anew = [inventor.anew(MarkedText(*unmarked(line)), random) for _ in range(300)]
+    return {each.text[span.begin : span.end] for each in anew for span in each.spans}
+
+
+def test_invented_rooms_keep_the_end_of_long_names(german: Inventor) -> None:
+    names = said_instead(german, "mach die lampe im [wohnzimmer](area) an")
+    rooms = {name for name in names if name.endswith("immer")} - {"wohnzimmer"}
+    assert len(rooms) > 10
+    assert {"wohnzimmer", "küche"} <= names  # most homes have the same rooms
+    assert any(name.split()[-1] == "küche" and " " in name for name in names)
+
+
+def test_invented_things_keep_a_word_of_longer_names(german: Inventor) -> None:
+    names = said_instead(german, "stelle das [radio im flur](name) auf aus")
+    longer = {name for name in names if " im " in name} - {"radio im flur"}
+    assert any(name.startswith("radio im ") for name in longer)
+    assert any(name.endswith(" im flur") for name in longer)
+    assert any(not name.startswith("radio") and not name.endswith("flur") for name in longer)
+
+
+def test_messages_become_sentences_in_the_language_of_the_utterance(german: Inventor) -> None:
+    messages = said_instead(german, "sag allen im haus dass [das essen jetzt fertig ist](message)")
+    assert "ach du meine güte" in messages
+    assert not messages & {"hello there", "bonjour toi"}
+    assert not any("{" in message for message in messages)
+    assert max(len(message.split()) for message in messages) > 6

@@ -2,7 +2,7 @@
 
 A package's slots.json says which slots its tagger (slots.onnx) finds:
 
-    {"tokenizer": "slot-words", "buckets": 4096, "slots": [{"name": "area", "kind": "area"}, ...],
+    {"tokenizer": "slot-words", "buckets": 2048, "slots": [{"name": "area", "kind": "area"}, ...],
      "known_words": "..."}
 
 known_words: 65,536 bits in base64, one for each hash of a word of public text; others are nobody's or a name.
