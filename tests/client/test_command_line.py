@@ -34,9 +34,6 @@ COMMANDS = [
     "unit",
     "doctor",
     "proto",
-    "names",
-    "review",
-    "wyoming",
 ]
 # What takes a device tenths of a second to load.
 _HEAVY = {"numpy", "onnxruntime", "grpc", "flwr", "google", "safetensors", "sqlite3", "cryptography", "tuf"}

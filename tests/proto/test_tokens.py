@@ -261,4 +261,4 @@ def test_long_texts_take_no_longer(part: str) -> None:
     text = part * (20_000 // len(part))
     before = time.process_time()
     tokenize(text)
-    assert time.process_time() - before < 0.5
+    assert time.process_time() - before < 2  # of a square of its length it would take minutes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.text.intents import IntentSchema
+from fedstill_proto.text.intents import OUT_OF_SCOPE
 from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.tasks.utterances import encoder
 from fedstill_server.tasks.utterances.confidence import Confidence, abstaining, fitted_confidence
@@ -140,10 +140,12 @@ def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
         )
 
     first = read()
-    assert first.schema == IntentSchema(names)
+    assert first.schema.intents == names
+    assert first.schema.out_of_scope == OUT_OF_SCOPE
     assert first.teaching.y is not None
-    assert first.teaching.y.tolist() == [*INTENTS, 1, 0]
-    np.testing.assert_array_equal(first.teaching.x[-1], first.schema.hashing.encode("light on"))
+    asked = len(INTENTS) + 2  # what asks for nothing stands behind
+    assert first.teaching.y[:asked].tolist() == [*INTENTS, 1, 0]
+    np.testing.assert_array_equal(first.teaching.x[asked - 1], first.schema.hashing.encode("light on"))
     assert "the sentence model learns" in told
 
     told.clear()
@@ -155,7 +157,7 @@ def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
     for name, array in again.made.students["ngrams-small"].items():
         np.testing.assert_array_equal(array, student[name])
     assert first.made.teacher["embedding.weight"].shape == (8192, 64)
-    by_student = IntentStudent("ngrams-small", 2, student, NgramHashing()).logits(TEXTS)
+    by_student = IntentStudent("ngrams-small", 3, student, NgramHashing()).logits(TEXTS)
     assert (by_student.argmax(-1) == INTENTS).all()
 
     (kept,) = (tmp_path / "cache").glob("student-*.safetensors")

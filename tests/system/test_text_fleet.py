@@ -99,12 +99,12 @@ def test_a_personal_word_survives_a_restart_and_is_forgotten_when_told(ran: Flee
 
     def suggested() -> list[str]:
         with Agent.open(home) as agent:
-            return [each.word for each in agent.suggest("we meet at", SECRET[:2])]
+            return [each.word.lower() for each in agent.suggest("we meet at", SECRET[:2])]
 
     assert SECRET in suggested()
     assert SECRET in suggested()
     with Agent.open(ran.agents["phone-1"].home.folder) as agent:
-        assert SECRET not in [each.word for each in agent.suggest("we meet at", SECRET[:2])]
+        assert SECRET not in [each.word.lower() for each in agent.suggest("we meet at", SECRET[:2])]
     with Agent.open(home) as agent:
         assert agent.forget(everything=True).students > 0
         assert agent.status().student_round == 0

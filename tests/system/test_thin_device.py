@@ -39,7 +39,8 @@ class OnlyListed(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, OnlyListed())
 import fedstill_client
 walked = pkgutil.walk_packages(fedstill_client.__path__, "fedstill_client.")
-for name in [module.name for module in walked]:
+rooms_of_extras = ("fedstill_client.home_assistant.",)  # [wyoming], which a thin device is without
+for name in [module.name for module in walked if not module.name.startswith(rooms_of_extras)]:
     importlib.import_module(name)
 tops = {name.split(".")[0] for name in sys.modules}
 print(json.dumps(sorted({name_of(owner) for top in tops for owner in brings.get(top, ())} & listed)))

@@ -194,10 +194,12 @@ def _part(text: str, word: _Word, *, whole: bool = False) -> PrivatePart:
     """The secret that a word begins, up to the next space; `whole`: from the space before it on."""
     written = word.written
     begin = word.begin + (len(written) - len(written.lstrip("\"'“”‘’«»„`‹›([{<")))
-    end = _UP_TO_SPACE.match(text, word.end).end()  # type: ignore[union-attr] - it matches nothing, too
+    to_space = _UP_TO_SPACE.match(text, word.end)
+    end = word.end if to_space is None else to_space.end()
     end = begin + len(text[begin:end].rstrip("\"'“”‘’«»„`‹›)]}>.,;:!?…"))
     if whole:
-        begin -= len(_BACK_TO_SPACE.search(text[max(0, begin - 64) : begin]).group())  # type: ignore[union-attr]
+        since_space = _BACK_TO_SPACE.search(text[max(0, begin - 64) : begin])
+        begin -= 0 if since_space is None else len(since_space.group())
     return PrivatePart(begin, max(end, begin + 1), "told to be secret")
 
 
