@@ -388,8 +388,7 @@ class Agent:
             action: "list" what was learned; "forget" words: they are taken out of all texts and of the
                 personal dictionary, and personal students that may have learned them are dropped; "block"
                 words: they are neither suggested nor learned, be they public or own; "unblock" them; list
-                    those that are
-                "blocked"; "import" words of a personal dictionary; "export" all own words.
+                those that are "blocked"; "import" words of a personal dictionary; "export" all own words.
             words: The words to forget, block, unblock or import.
 
         Raises:

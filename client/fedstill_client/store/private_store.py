@@ -224,10 +224,10 @@ class PrivateStore:
                 self._database, x, labels, kind="example", observed_at=time.time(), held_out=None
             )
 
-    def drop_unclear(self, number: int | None = None) -> int:
-        """Delete one of them, or all; gives how many there were. What was learned stays."""
+    def drop_unclear(self, number: int) -> None:
+        """Delete one of them. What was learned stays."""
         with self._database.transaction():
-            return drop_unclear(self._database, number)
+            drop_unclear(self._database, number)
 
     def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
         """The examples to train on ("training"), to score on ("held-out"), or "all"."""

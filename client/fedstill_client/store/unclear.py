@@ -50,26 +50,26 @@ def read_unclear(database: Database) -> list[StoredUtterance]:
     rows = database.rows(
         "SELECT id, x, observed_at FROM examples WHERE kind = ? ORDER BY id DESC", (UNCLEAR,)
     )
-    try:
-        return [StoredUtterance(int(row[0]), bytes(row[1]).decode(_CODE), float(row[2])) for row in rows]
-    except (TypeError, UnicodeDecodeError):
-        raise DeviceStoreError(
-            f"{database.file}: an utterance that was kept for review is damaged; run: fedstill-agent review "
-            "--drop-all"
-        ) from None
+    found = []
+    for number, content, heard_at in rows:
+        try:
+            found.append(StoredUtterance(int(number), bytes(content).decode(_CODE), float(heard_at)))
+        except (TypeError, UnicodeDecodeError):
+            raise DeviceStoreError(
+                f"{database.file}: utterance {number} is damaged; run: fedstill-agent forget --id {number}"
+            ) from None
+    return found
 
 
-def drop_unclear(database: Database, number: int | None = None) -> int:
-    """Delete one of them, or all, within a transaction; gives how many there were."""
-    condition, values = ("TRUE", ()) if number is None else ("id = ?", (number,))
-    return _delete(database, condition, values)
+def drop_unclear(database: Database, number: int) -> None:
+    """Delete one of them, within a transaction."""
+    _delete(database, "id = ?", (number,))
 
 
-def _delete(database: Database, condition: str, values: tuple[object, ...]) -> int:
+def _delete(database: Database, condition: str, values: tuple[object, ...]) -> None:
     last = next_id(database) - 1
     found = database.execute(
         f"DELETE FROM examples WHERE kind = ? AND {condition}", (UNCLEAR, *values)
     ).rowcount
     if found:
         note_last_id(database, last)
-    return int(found)
