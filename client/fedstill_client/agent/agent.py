@@ -578,14 +578,15 @@ class Agent:
             return Answerer(student)
         counts = self._store.counts()
         examples = counts.training + counts.held_out
-        # One example more or less moves little, and reading all of them takes time.
+        own = None
         if self._schema is not None and examples != self._said_of:  # what was said just now, too
             own = self._store.examples("all")
             self._said, self._said_of = Said(own.x, own.labels), examples
+        # One example more or less moves little, and reading all of them takes time.
         few = self._fitted_to >= 0 and abs(examples - self._fitted_to) * _FIT_GRAIN <= examples
         if few and self._fitted_for is student.weights and before is not None:
             return before
-        own, usual = self._store.examples("all"), self._usual_temperature
+        own, usual = own or self._store.examples("all"), self._usual_temperature
         reserved = None if self._schema is None else self._schema.nothing
         log_prior = own_log_prior(
             own.labels,
