@@ -150,12 +150,15 @@ class RoundOptions:
         stop: Asked before each step; a reason ends the round with Interrupted.
         base_tables: What the devices sent before, where an answer is coded against it, and where it is kept.
         noise: Where noise comes from, if the task asks for noised answers; a simulator seeds it.
+        answer: What is made of the trained stack in place of summaries, before anything trains on: a
+            simulator that folds answers where they are made needs no bytes of them.
     """
 
     shuffle: bool = True
     stop: Stop | None = None
     base_tables: BaseTableStore | None = None
     noise: NoiseOf = system_noise
+    answer: Callable[[TrainedStack], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ class RoundWork:
     parameters: Parameters  # [C, *shape] of the owners' students; where training diverged, those from before
     fleet: Mapping[str, FloatArray]  # what the round started from, [*shape] or [C, *shape]
     summaries: list[bytes | None]  # one for each name; None where training diverged
+    diverged: BoolArray  # [C] whose training left the finite numbers
+    answer: Any  # what the options' `answer` made of the stack, without summaries; else None
     loss: FloatArray  # [C] mean of the steps
     alone: BoolArray  # [C] whether an owner's student learned without the fleet's labels (see own_labels.py)
     control_variates: Mapping[str, FloatArray]  # [C, *shape]; empty where the task has none
@@ -250,22 +255,12 @@ def perform_round(
     diverged = _keep_finite(trained, student)
     changes = moved(task, student, trained, watched.steps_of) if task.control_variates else {}
     trained_at = time.perf_counter()
-    encoded = summarize(
-        task,
-        TrainedStack(trained, stack.private, forward, public_x, student, changes, task.mixed_rows),
-        devices=len(stack.names),
-        tables=_base_tables(stack, task, options.base_tables),
-        names=stack.names,
-        noise=options.noise,
-    )
-    summaries: list[bytes | None] = [answer.summary for answer in encoded]
-    if task.request.noising is None:  # a noised answer of a student that did not move: nobody can tell
-        for device in np.flatnonzero(diverged[: len(summaries)]):
-            summaries[device] = None
-    if options.base_tables is not None:
-        for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
-            if summary is not None and answer.table is not None:
-                options.base_tables.keep(name, answer.table, run=task.run, round=task.round)
+    answering = TrainedStack(trained, stack.private, forward, public_x, student, changes, task.mixed_rows)
+    answer, summaries = None, list[bytes | None]()
+    if options.answer is not None:
+        answer = options.answer(answering)
+    else:
+        summaries = _summaries(stack, task, answering, diverged, options)
     owners = _delivered(trained, out)
     if task.personal is not None:
         personal, before = personal_task(task, student, forward, public_x), student
@@ -293,12 +288,37 @@ def perform_round(
         parameters=owners,
         fleet=student,
         summaries=summaries,
+        diverged=diverged,
+        answer=answer,
         loss=loss,
         alone=alone,
         control_variates=_added(stack.control_variates, changes),
         training_seconds=trained_at - started,
         summary_seconds=time.perf_counter() - trained_at,
     )
+
+
+def _summaries(
+    stack: DeviceStack, task: RoundTask, trained: TrainedStack, diverged: BoolArray, options: RoundOptions
+) -> list[bytes | None]:
+    """The answers of the stack's devices; what they keep for the next ones is kept."""
+    encoded = summarize(
+        task,
+        trained,
+        devices=len(stack.names),
+        tables=_base_tables(stack, task, options.base_tables),
+        names=stack.names,
+        noise=options.noise,
+    )
+    summaries: list[bytes | None] = [answer.summary for answer in encoded]
+    if task.request.noising is None:  # a noised answer of a student that did not move: nobody can tell
+        for device in np.flatnonzero(diverged[: len(summaries)]):
+            summaries[device] = None
+    if options.base_tables is not None:
+        for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
+            if summary is not None and answer.table is not None:
+                options.base_tables.keep(name, answer.table, run=task.run, round=task.round)
+    return summaries
 
 
 def _added(before: Mapping[str, FloatArray] | None, changes: Parameters) -> Parameters:
