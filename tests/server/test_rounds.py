@@ -313,7 +313,7 @@ def test_who_cannot_take_part_is_refused_by_name(tmp_path: Path) -> None:
     run = FleetRun(grid, fleet_config(rounds=1), public=public_examples(), store=store)
     run.run()
     assert [record.asked for record in store.records()] == [1]
-    assert run._roster.refused == {
+    assert run.fleet.roster.refused == {
         3: "twin: node 2 already goes by this name",
         4: "other: family 'cnn' is not one of this run's",
         5: "wrong-version: the device speaks another version of the protocol",
@@ -331,14 +331,14 @@ def test_who_has_another_generation_s_package_waits_until_it_moves_over(tmp_path
     run = FleetRun(grid, config, public=public_examples(), store=store)
     run.run()
     assert [record.counted for record in store.records()] == [("device-0",), ("device-0",)]
-    assert run._roster.behind == {3: "device-1: its package is of generation 1, and the fleet's of 2"}
+    assert run.fleet.roster.behind == {3: "device-1: its package is of generation 1, and the fleet's of 2"}
     assert {task.generation for _, task in [*grid.tasks, *grid.evaluated]} == {2}
 
     moved.add(1)
-    run._roster._greet_behind_at_s = 0.0
-    run._roster.update(grid)
-    run._roster.update(grid)
-    assert sorted(run._roster.members) == ["device-0", "device-1"]
+    run.fleet.roster._greet_behind_at_s = 0.0
+    run.fleet.roster.update(grid)
+    run.fleet.roster.update(grid)
+    assert sorted(run.fleet.roster.members) == ["device-0", "device-1"]
 
 
 def test_nobody_there_is_a_clear_error(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_server.rounds.fleet_run import SilentDevices
+from fedstill_server.rounds.message_work import SilentDevices
 from fedstill_server.rounds.roster import Member
 
 ASKED: dict[str | None, Member] = {
