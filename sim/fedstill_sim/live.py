@@ -30,6 +30,11 @@ class WatchedProgress:
         self._rounds[method], self.now = total, f"{method}: {total} rounds"
         self._progress.rounds(method, total=total, done=done)
 
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """So many of the open round's devices are done."""
+        self.now = f"{method}: {done:,} of {total:,} devices of the open round are done"
+        self._progress.devices_done(method, done=done, total=total)
+
     def round_done(self, method: str, finished: RoundResult) -> None:
         """A round is committed."""
         self.now = f"{method}: round {finished.round} of {self._rounds.get(method, 0)} is done"

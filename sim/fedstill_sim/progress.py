@@ -16,6 +16,7 @@ from fedstill_sim.results.run_result import RoundResult
 
 _SECONDS_BETWEEN_LINES = 1.0
 _SECONDS_BETWEEN_LINES_OF_MANY_RUNS = 10.0
+_SECONDS_BETWEEN_LINES_OF_A_ROUND = 5.0
 
 
 class RunProgress(Protocol):
@@ -26,6 +27,12 @@ class RunProgress(Protocol):
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """A method's rounds begin, or go on after the first `done`."""
+
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """Of the `total` devices that the open round asked, `done` have answered.
+
+        A count that falls is of the round's next part, such as measuring students; `round_done` ends it.
+        """
 
     def round_done(self, method: str, finished: RoundResult) -> None:
         """A round is committed."""
@@ -56,6 +63,9 @@ class SilentProgress:
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """Do nothing."""
 
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """Do nothing."""
+
     def round_done(self, method: str, finished: RoundResult) -> None:
         """Do nothing."""
 
@@ -69,15 +79,34 @@ class _Pace:
     started: float
     evaluated: RoundResult | None = None
     quarantined: int = 0
+    round: int = 0  # the last that is committed
+    share: float = 0.0  # of the open round's devices that are done
+
+    def __post_init__(self) -> None:
+        self.round = self.first
+
+    def note_devices(self, done: int, total: int) -> None:
+        """Note how far the open round is: never less far than before, as when its devices are measured."""
+        self.share = max(self.share, min(1.0, done / max(1, total)))
 
     def note(self, finished: RoundResult) -> None:
+        self.round, self.share = finished.round, 0.0
         self.quarantined += len(finished.quarantined)
         if finished.personal_accuracy is not None or finished.global_accuracy is not None:
             self.evaluated = finished
 
-    def seconds_left(self, round_: int) -> float:
-        ran = max(1, round_ - self.first)
-        return (time.monotonic() - self.started) / ran * (self.total - round_)
+    @property
+    def seconds_left(self) -> float | None:
+        """The time that is left at the pace so far; None before there is one."""
+        done = self.round + self.share
+        ran = done - self.first
+        return (time.monotonic() - self.started) / ran * (self.total - done) if ran > 0 else None
+
+    @property
+    def left(self) -> str:
+        """The same as text; empty where it is not known, and at the end."""
+        seconds = self.seconds_left if self.round < self.total else None
+        return "" if seconds is None else f"{readable_seconds(seconds)} left"
 
     def figures(self, finished: RoundResult) -> str:
         """Describe the latest accuracies, the bytes, and how many summaries were quarantined."""
@@ -170,8 +199,22 @@ class LineProgress:
         between = _SECONDS_BETWEEN_LINES_OF_MANY_RUNS if self._amid_runs else _SECONDS_BETWEEN_LINES
         if (not last or self._amid_runs) and time.monotonic() - self._printed < between:
             return
-        left = "" if last else f"  {readable_seconds(pace.seconds_left(finished.round))} left"
+        left = "" if last else f"  {pace.left}"
         self._print(f"{method}: round {finished.round}/{pace.total}  {pace.figures(finished)}{left}")
+        self._printed = time.monotonic()
+
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """Print how far a long round is, unless a line has just been printed."""
+        pace = self._pace[method]
+        pace.note_devices(done, total)
+        between = (
+            _SECONDS_BETWEEN_LINES_OF_MANY_RUNS if self._amid_runs else _SECONDS_BETWEEN_LINES_OF_A_ROUND
+        )
+        if time.monotonic() - max(self._printed, pace.started) < between:
+            return
+        self._print(
+            f"{method}: round {pace.round + 1}/{pace.total}  {done:,} of {total:,} devices  {pace.left}"
+        )
         self._printed = time.monotonic()
 
     @property
@@ -237,13 +280,23 @@ class BarProgress:
         pace.note(finished)
         if finished.notice:
             self._progress.console.print(f"{method}: {finished.notice}", markup=False, highlight=False)
-        left = pace.seconds_left(finished.round)
         self._progress.update(
             self._tasks[method],
             completed=finished.round,
             position=f"{finished.round}/{pace.total}",
             figures=pace.figures(finished),
-            left=f"{readable_seconds(left)} left" if finished.round < pace.total else "",
+            left=pace.left,
+        )
+
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """Move the method's bar within the open round."""
+        pace = self._pace[method]
+        pace.note_devices(done, total)
+        self._progress.update(
+            self._tasks[method],
+            completed=pace.round + pace.share,
+            position=f"{pace.round}/{pace.total}, {done:,} of {total:,} devices",
+            left=pace.left,
         )
 
     def end_phase(self) -> None:

@@ -84,6 +84,46 @@ def test_rounds_that_are_not_evaluated_keep_the_last_accuracy(clock: list[float]
     assert first.split("  up")[0].split("personal")[1] == second.split("  up")[0].split("personal")[1]
 
 
+def test_a_log_says_how_far_a_long_round_is_and_how_long_it_will_take(clock: list[float]) -> None:
+    log = console()
+    lines = LineProgress(log)
+
+    lines.rounds("fedstill", total=2, done=0)
+    for done in (1, 250_000, 500_000):
+        clock[0] += 4.0
+        lines.devices_done("fedstill", done=done, total=1_000_000)
+
+    written = text_of(log).splitlines()[1:]
+    assert written == [  # after 8 s an eighth of two rounds is done, and nothing within 5 s of another line
+        "fedstill: round 1/2  250,000 of 1,000,000 devices  56 s left"
+    ]
+
+
+def test_a_round_that_measures_its_devices_does_not_go_back(clock: list[float]) -> None:
+    log = console()
+    lines = LineProgress(log)
+
+    lines.rounds("fedstill", total=2, done=1)
+    clock[0] += 10.0
+    lines.devices_done("fedstill", done=100, total=100)
+    clock[0] += 10.0
+    lines.devices_done("fedstill", done=1, total=100)
+
+    assert [line.rsplit("  ", 1)[1] for line in text_of(log).splitlines()[1:]] == ["0.0 s left"] * 2
+
+
+def test_a_bar_moves_within_a_round(clock: list[float]) -> None:
+    terminal = console(terminal=True)
+
+    with show_progress(terminal) as bars:
+        bars.rounds("fedstill", total=2, done=0)
+        clock[0] += 10.0
+        bars.devices_done("fedstill", done=50, total=100)
+
+    assert "0/2, 50 of 100 devices" in text_of(terminal)
+    assert "30 s left" in text_of(terminal)
+
+
 def test_a_terminal_gets_a_bar_for_each_method_and_keeps_them() -> None:
     terminal = console(terminal=True)
 

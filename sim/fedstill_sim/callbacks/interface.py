@@ -86,6 +86,10 @@ class CallbackProgress:
         if method == self._label:
             self._begin(done=done)
 
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        """So many of the open round's devices are done."""
+        self._progress.devices_done(method, done=done, total=total)
+
     def round_done(self, method: str, finished: RoundResult) -> None:
         """A round is committed."""
         self._progress.round_done(method, finished)

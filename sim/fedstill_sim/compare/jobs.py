@@ -153,6 +153,9 @@ def _repeat(call: _ProgressCall, progress: RunProgress) -> None:
     elif call.method == "rounds":
         label, total, done = call.arguments
         progress.rounds(label, total=total, done=done)
+    elif call.method == "devices_done":
+        label, done, total = call.arguments
+        progress.devices_done(label, done=done, total=total)
     else:
         progress.round_done(*call.arguments)
 
@@ -180,6 +183,9 @@ class _RemoteProgress:
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         self._pipe.send(_ProgressCall("rounds", (method, total, done)))
+
+    def devices_done(self, method: str, *, done: int, total: int) -> None:
+        self._pipe.send(_ProgressCall("devices_done", (method, done, total)))
 
     def round_done(self, method: str, finished: RoundResult) -> None:
         self._pipe.send(_ProgressCall("round_done", (method, finished)))
