@@ -12,6 +12,7 @@ from fedstill_proto.soft_labels.range_coder import (
     SymbolArray,
     Undecodable,
     WeightArray,
+    narrowed,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ def weights_of(probabilities: np.ndarray) -> WeightArray:
     """Rows of probabilities [m, n] as the weights that a coder takes."""
     weights = (probabilities * (TOTAL - probabilities.shape[1])).astype(np.int64)
     weights[:, 0] += TOTAL - probabilities.shape[1] - weights.sum(axis=1)
-    return weights
+    return weights.astype(np.float64)
 
 
 @st.composite
@@ -43,7 +44,7 @@ def coded(draw: st.DrawFn) -> tuple[SymbolArray, WeightArray]:
         picked = generator.integers(symbols, size=rows)
     else:
         picked = np.full(rows, 0 if kind == "first" else symbols - 1)
-    return picked.astype(np.int64), weights
+    return picked.astype(np.int32), weights
 
 
 @given(coded())
@@ -76,19 +77,47 @@ def test_a_message_takes_its_information_and_less_than_two_bytes(
 
 
 @each_coder
+@given(coded())
+def test_the_same_weights_for_all_are_those_of_each(
+    encoder: type, decoder: type, message: tuple[SymbolArray, WeightArray]
+) -> None:
+    symbols, weights = message
+    if len(symbols) == 0:
+        return
+    coder, other = encoder(), encoder()
+    coder.encode(symbols, weights[0])
+    other.encode(symbols, np.tile(weights[0], (len(symbols), 1)))
+    data = coder.finish()
+    assert data == other.finish()
+    np.testing.assert_array_equal(decoder(data).decode(weights[0], len(symbols)), symbols)
+
+
+@each_coder
+@given(coded())
+def test_a_symbol_is_coded_alike_among_three(
+    encoder: type, decoder: type, message: tuple[SymbolArray, WeightArray]
+) -> None:
+    symbols, weights = message
+    coder, other = encoder(), encoder()
+    coder.encode(symbols, weights)
+    other.encode(*narrowed(symbols, weights[::-1], np.arange(len(symbols))[::-1]))
+    assert coder.finish() == other.finish()
+
+
+@each_coder
 def test_four_symbols_of_one_half_are_half_a_byte(encoder: type, decoder: type) -> None:
-    weights = np.full((4, 2), TOTAL // 2 - 1)
+    weights = np.full((4, 2), TOTAL / 2 - 1)
     coder = encoder()
-    coder.encode(np.array([1, 0, 1, 1]), weights)
+    coder.encode(np.array([1, 0, 1, 1], np.int32), weights)
     assert coder.finish() == bytes([0b10110000])
     assert decoder(bytes([0b10110000])).decode(weights).tolist() == [1, 0, 1, 1]
 
 
 @each_coder
 def test_what_can_be_foretold_takes_no_byte(encoder: type, decoder: type) -> None:
-    weights = np.tile([TOTAL - 2, 0], (50, 1))
+    weights = np.tile([TOTAL - 2.0, 0.0], (50, 1))
     coder = encoder()
-    coder.encode(np.zeros(50, np.int64), weights)
+    coder.encode(np.zeros(50, np.int32), weights)
     assert coder.finish() == b""
     assert not decoder(b"").decode(weights).any()
 

@@ -12,19 +12,48 @@ refuses any other bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
-from fedstill_proto.soft_labels.entropy_model import LevelShape, SymbolReader, SymbolWriter, code_levels
-from fedstill_proto.soft_labels.levels import Levels
+from fedstill_proto.soft_labels.entropy_model import (
+    DeviceRows,
+    LevelShape,
+    SymbolReader,
+    SymbolWriter,
+    code_levels,
+)
+from fedstill_proto.soft_labels.levels import Levels, joined_levels
 from fedstill_proto.soft_labels.range_coder import Undecodable, range_decoder, range_encoder
 
 PLAIN, ENTROPY, TASK_BASE, TABLE_BASE = range(4)
 # Two bases of one round have the same beginning of a digest once in 2**32, as a damaged message does.
 TABLE_NAME_BYTES = 4
+# What is coded together: numpy's work is shared, and the arrays stay in a processor's cache.
+_DEVICES_TOGETHER, _CODES_TOGETHER = 64, 1 << 18
 
 
 class MissingBase(WireError):
     """Levels that are coded against a base which this side does not hold."""
+
+
+class Bases(NamedTuple):
+    """What the levels of one device may be coded against, of the same shape.
+
+    Attributes:
+        task: Made of the task's soft labels.
+        table: What the sender sent last.
+    """
+
+    task: Levels | None = None
+    table: Levels | None = None
+
+
+NO_BASES = Bases()
 
 
 def encode_levels(
@@ -38,18 +67,118 @@ def encode_levels(
         task_base: Levels of the same shape, made of the task's soft labels.
         table_base: Levels of the same shape, which the sender sent last.
     """
-    plain = bytes([PLAIN]) + pack(levels)
+    return encode_all([levels], entropy=entropy, bases=[Bases(task_base, table_base)])[0]
+
+
+def encode_all(
+    levels: Sequence[Levels], *, entropy: bool, bases: Sequence[Bases] | None = None
+) -> list[bytes]:
+    """Encode the levels of many devices: of each the bytes of `encode_levels`, in far less time.
+
+    Args:
+        levels: Those of each device; they may differ in their rows only.
+        entropy: Whether to code the entropy.
+        bases: Those of each device; none by default.
+    """
+    if not entropy:
+        return [bytes([PLAIN]) + pack(one) for one in levels]
+    data = _entropy_coded(levels, [NO_BASES] * len(levels) if bases is None else bases)
+    for place, one in enumerate(levels):
+        if len(data[place]) > packed_bytes(LevelShape.of(one)):
+            data[place] = bytes([PLAIN]) + pack(one)
+    return data
+
+
+def encoded_bytes(
+    levels: Sequence[Levels], *, entropy: bool, bases: Sequence[Bases] | None = None
+) -> list[int]:
+    """How many bytes `encode_all` makes of each; plain bits are counted without being made."""
+    plain = [1 + packed_bytes(LevelShape.of(one)) for one in levels]
     if not entropy:
         return plain
-    start, base = bytes([ENTROPY]), None
-    if table_base is not None:
-        start, base = bytes([TABLE_BASE]) + table_base.digest()[:TABLE_NAME_BYTES], table_base
-    elif task_base is not None:
-        start, base = bytes([TASK_BASE]), task_base
-    encoder = range_encoder()
-    code_levels(SymbolWriter(encoder), LevelShape.of(levels), levels, base)
-    coded = start + encoder.finish()
-    return coded if len(coded) < len(plain) else plain
+    data = _entropy_coded(levels, [NO_BASES] * len(levels) if bases is None else bases)
+    return [min(len(one), other) for one, other in zip(data, plain, strict=True)]
+
+
+def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[bytes]:
+    """Each with its first byte, however long it is."""
+    data: list[bytes] = [b""] * len(levels)
+    starts, against = [], []
+    for own in bases:
+        base = own.task if own.table is None else own.table
+        against.append(base)
+        form = ENTROPY if base is None else TASK_BASE if own.table is None else TABLE_BASE
+        starts.append(bytes([form]) + (b"" if own.table is None else own.table.digest()[:TABLE_NAME_BYTES]))
+    for places in _together([one.codes.size for one in levels], [one is not None for one in against]):
+        encoders = [range_encoder() for _ in places]
+        together = [base for place in places if (base := against[place]) is not None]
+        code_levels(
+            SymbolWriter(encoders),
+            LevelShape.of(levels[places[0]]),
+            DeviceRows(np.array([levels[place].rows for place in places])),
+            joined_levels([levels[place] for place in places]),
+            joined_levels(together) if together else None,
+        )
+        for place, encoder in zip(places, encoders, strict=True):
+            data[place] = starts[place] + encoder.finish()
+    return data
+
+
+def _together(codes: Sequence[int], kinds: Sequence[object]) -> Iterator[list[int]]:
+    """Places of the same kind in parts of not too many devices and codes."""
+    for kind in dict.fromkeys(kinds):
+        part: list[int] = []
+        size = 0
+        for place, own in enumerate(codes):
+            if kinds[place] != kind:
+                continue
+            if part and (len(part) == _DEVICES_TOGETHER or size + own > _CODES_TOGETHER):
+                yield part
+                part, size = [], 0
+            part.append(place)
+            size += own
+        if part:
+            yield part
+
+
+@dataclass(frozen=True, eq=False)
+class CodedLevels:
+    """What `encode_levels` made of levels of a shape.
+
+    Attributes:
+        data: The bytes.
+        shape: The shape.
+        field: Their place, for errors.
+        bases: Those that this side holds.
+    """
+
+    data: bytes
+    shape: LevelShape
+    field: str
+    bases: Bases = NO_BASES
+
+    def opened(self) -> tuple[bytes, Levels | None]:
+        """The bytes without what comes before the codes, and the base of the codes; raises WireError."""
+        data, field, limit = self.data, self.field, packed_bytes(self.shape)
+        if not data:
+            raise WireError(field, "empty; its first byte says how the rest is coded")
+        form, body = data[0], data[1:]
+        if len(body) > limit:
+            raise WireError(field, f"{len(data)} bytes, more than {limit + 1} in plain bits")
+        if form > TABLE_BASE:
+            raise WireError(field, f"coded in form {form}, which this version does not know")
+        if form == TASK_BASE and self.bases.task is None:
+            raise WireError(field, "coded against a base, but none was offered")
+        if form != TABLE_BASE:
+            return body, self.bases.task if form == TASK_BASE else None
+        name, body = body[:TABLE_NAME_BYTES], body[TABLE_NAME_BYTES:]
+        if self.bases.table is None or self.bases.table.digest()[:TABLE_NAME_BYTES] != name:
+            raise MissingBase(field, f"coded against {name.hex()}, which is not held here; send it whole")
+        return body, self.bases.table
+
+    def refused(self) -> WireError:
+        """The error for a body that nobody writes."""
+        return WireError(self.field, "bytes that stand for no soft labels of this shape")
 
 
 def decode_levels(
@@ -66,31 +195,71 @@ def decode_levels(
         MissingBase: The levels are coded against another table than this side holds.
         WireError: Nobody writes such bytes for levels of this shape; it names `field`.
     """
-    if not data:
-        raise WireError(field, "empty; its first byte says how the rest is coded")
-    form, body = data[0], data[1:]
-    if len(body) > packed_bytes(shape):
-        raise WireError(field, f"{len(data)} bytes, more than {packed_bytes(shape) + 1} in plain bits")
-    if form > TABLE_BASE:
-        raise WireError(field, f"coded in form {form}, which this version does not know")
-    if form == TASK_BASE and task_base is None:
-        raise WireError(field, "coded against a base, but none was offered")
-    if form == TABLE_BASE:
-        name, body = body[:TABLE_NAME_BYTES], body[TABLE_NAME_BYTES:]
-        if table_base is None or table_base.digest()[:TABLE_NAME_BYTES] != name:
-            raise MissingBase(field, f"coded against {name.hex()}, which is not held here; send it whole")
-    base = {TASK_BASE: task_base, TABLE_BASE: table_base}.get(form)
-    try:
-        return unpack(body, shape) if form == PLAIN else _read(body, shape, base)
-    except Undecodable:
-        raise WireError(field, "bytes that stand for no soft labels of this shape") from None
-    except InvalidValue as error:
-        raise WireError(field, error.problem) from None
-
-
-def _read(body: bytes, shape: LevelShape, base: Levels | None) -> Levels:
-    copy = range_encoder()
-    levels = code_levels(SymbolReader(range_decoder(body), copy), shape, None, base)
-    if copy.finish() != body:
-        raise Undecodable
+    levels = decode_all([CodedLevels(data, shape, field, Bases(task_base, table_base))])[0]
+    if isinstance(levels, WireError):
+        raise levels
     return levels
+
+
+def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
+    """Decode the levels of many devices: of each what `decode_levels` returns, or its error."""
+    results: list[Levels | WireError] = [one.refused() for one in coded]
+    bodies: dict[int, tuple[bytes, Levels | None]] = {}
+    for place, one in enumerate(coded):
+        try:
+            body, base = one.opened()
+            if one.data[0] == PLAIN:
+                results[place] = unpack(body, one.shape)
+            else:
+                bodies[place] = body, base
+        except Undecodable:
+            pass
+        except InvalidValue as error:
+            results[place] = WireError(one.field, error.problem)
+        except WireError as error:
+            results[place] = error
+    chosen = list(bodies)
+    kinds = [(replace(coded[place].shape, rows=0), bodies[place][1] is None) for place in chosen]
+    for part in _together([coded[place].shape.codes for place in chosen], kinds):
+        places = [chosen[number] for number in part]
+        shape = coded[places[0]].shape
+        bases = [base for place in places if (base := bodies[place][1]) is not None]
+        levels = _read(
+            [bodies[place][0] for place in places],
+            shape,
+            DeviceRows(np.array([coded[place].shape.rows for place in places])),
+            joined_levels(bases) if bases else None,
+        )
+        for place, one_read in zip(places, levels, strict=True):
+            if isinstance(one_read, Levels):
+                results[place] = one_read
+            elif one_read is not None:
+                results[place] = WireError(coded[place].field, one_read.problem)
+    return results
+
+
+def _read(
+    bodies: Sequence[bytes], shape: LevelShape, rows: DeviceRows, base: Levels | None
+) -> list[Levels | InvalidValue | None]:
+    """The levels of each device; None where nobody writes its bytes, or what is wrong with the levels."""
+    reader = SymbolReader([range_decoder(body) for body in bodies], [range_encoder() for _ in bodies])
+    together = code_levels(reader, shape, rows, None, base)
+    good = reader.finish(bodies)
+    parts = together.split(rows.counts)
+    if good.all() and _is_valid(together):
+        return list(parts)
+    levels: list[Levels | InvalidValue | None] = [None] * len(bodies)
+    for device in np.flatnonzero(good):
+        try:
+            levels[device] = parts[device].checked()
+        except InvalidValue as error:
+            levels[device] = error
+    return levels
+
+
+def _is_valid(levels: Levels) -> bool:
+    try:
+        levels.checked()
+    except InvalidValue:
+        return False
+    return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,10 @@ class Levels:
         """The largest code."""
         return (1 << self.bits) - 1
 
+    def checked(self) -> Levels:
+        """The same; raises InvalidValue where it holds what no levels hold."""
+        return Levels(self.codes, self.classes, self.bits, self.grid, self.indices)
+
     def of_rows(self, rows: IntArray) -> Levels:
         """The levels of these rows [n], in this order."""
         indices = None if self.indices is None else self.indices[rows]
@@ -107,6 +112,20 @@ class Levels:
             indices = np.concatenate([self.indices, other.indices])
         codes = np.concatenate([self.codes, other.codes])
         return Levels(codes, self.classes, self.bits, self.grid, indices)
+
+    def split(self, counts: IntArray) -> list[Levels]:
+        """The levels in parts of so many rows each."""
+        ends = np.cumsum(counts).tolist()
+        return [
+            unchecked_levels(
+                self.codes[start:end],
+                self.classes,
+                self.bits,
+                self.grid,
+                None if self.indices is None else self.indices[start:end],
+            )
+            for start, end in zip([0, *ends[:-1]], ends, strict=True)
+        ]
 
     def is_like(self, other: Levels) -> bool:
         """Whether the two differ in their rows only."""
@@ -136,6 +155,29 @@ class Levels:
     def name(self) -> bytes:
         """The digest's beginning, which stands for it on the wire."""
         return self.digest()[:NAME_BYTES]
+
+
+def unchecked_levels(
+    codes: CodeArray, classes: int, bits: int, grid: Grid, indices: IntArray | None = None
+) -> Levels:
+    """Levels that are known to be some, or are checked later, without a look at the codes."""
+    levels = object.__new__(Levels)
+    for name, value in (("codes", codes), ("classes", classes), ("bits", bits), ("grid", grid)):
+        object.__setattr__(levels, name, value)
+    object.__setattr__(levels, "indices", indices)
+    return levels
+
+
+def joined_levels(parts: Sequence[Levels]) -> Levels:
+    """The rows of all parts, which are alike and at least one, one after another."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    indices = None
+    if first.indices is not None:
+        indices = np.concatenate([part.indices for part in parts if part.indices is not None])
+    codes = np.concatenate([part.codes for part in parts])
+    return unchecked_levels(codes, first.classes, first.bits, first.grid, indices)
 
 
 def buckets_of(classes: int, k: int) -> int:

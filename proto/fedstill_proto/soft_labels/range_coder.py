@@ -12,11 +12,13 @@ constriction writes, `finish` leaves out every byte at the end that the decoder 
 
 from __future__ import annotations
 
+import bisect
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
 
 try:
@@ -28,11 +30,12 @@ try:
 except ImportError:
     HAS_LIBRARY = False
 
-WeightArray = npt.NDArray[np.int64]
-SymbolArray = npt.NDArray[np.int64]
+WeightArray = npt.NDArray[np.float64]  # whole numbers
+SymbolArray = npt.NDArray[np.int32]
 
 PRECISION_BITS = 24
 TOTAL = 1 << PRECISION_BITS
+_FEW_SYMBOLS = 16  # at least 3: of so few, all weights are handed over
 _WORD_BITS, _STATE_BITS = 32, 64
 _WORD, _STATE = 1 << _WORD_BITS, 1 << _STATE_BITS
 
@@ -45,7 +48,7 @@ class RangeEncoder(Protocol):
     """Codes symbols one after another."""
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        """Symbols [m] with weights [m, n]."""
+        """Symbols [m] with weights [m, n] of their own, or with the same weights [n]."""
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to all of it."""
@@ -54,8 +57,16 @@ class RangeEncoder(Protocol):
 class RangeDecoder(Protocol):
     """Gives back what a RangeEncoder coded; of other bytes, some symbols or others."""
 
-    def decode(self, weights: WeightArray) -> SymbolArray:
-        """The next symbols [m], coded with weights [m, n]; raises Undecodable for bytes that nobody codes."""
+    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
+        """The next symbols.
+
+        Args:
+            weights: [m, n] of the next m symbols, or those [n] of each of them.
+            count: How many symbols there are of the same weights.
+
+        Raises:
+            Undecodable: Nobody writes such bytes.
+        """
 
 
 def range_encoder() -> RangeEncoder:
@@ -68,6 +79,34 @@ def range_decoder(data: bytes) -> RangeDecoder:
     return LibraryDecoder(data) if HAS_LIBRARY else PlainDecoder(data)
 
 
+def narrowed(symbols: SymbolArray, weights: WeightArray, which: IntArray) -> tuple[SymbolArray, WeightArray]:
+    """Symbols [m] among three: of what lies below a symbol and above it only the sum matters to the coder.
+
+    Args:
+        symbols: [m], below n.
+        weights: [rows, n].
+        which: The row of weights of each symbol [m].
+
+    Returns:
+        Symbols [m] and weights [m, 3] that are coded alike; weights [m, n] where n is small.
+    """
+    if weights.shape[1] <= _FEW_SYMBOLS:
+        return symbols, weights[which]
+    ends = np.cumsum(weights + 1, axis=1)
+    weight, end = weights[which, symbols], ends[which, symbols]
+    parts = np.empty((len(symbols), 3))  # each of at least one share: [0] is below, [2] above
+    parts[:, 0], parts[:, 1], parts[:, 2] = end - weight - 2, weight, TOTAL - end - 1
+    among = np.ones(len(symbols), np.int32)
+    if len(first := np.flatnonzero(symbols == 0)):
+        among[first] = 0
+        parts[first, 0], parts[first, 1], parts[first, 2] = weight[first], TOTAL - end[first] - 2, 0
+    if len(last := np.flatnonzero(symbols == weights.shape[1] - 1)):
+        among[last] = 2
+        parts[last, 1], parts[last, 2] = parts[last, 0] - 1, weight[last]
+        parts[last, 0] = 0
+    return among, parts
+
+
 class LibraryEncoder:
     """By constriction."""
 
@@ -75,8 +114,10 @@ class LibraryEncoder:
         self._coder = stream.queue.RangeEncoder()
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        if len(symbols):
-            self._coder.encode(symbols.astype(np.int32), _MODEL, weights.astype(np.float64))
+        if weights.ndim == 1:
+            self._coder.encode(symbols, stream.model.Categorical(weights, perfect=False))
+        elif len(symbols):
+            self._coder.encode(symbols, _MODEL, weights)
 
     def finish(self) -> bytes:
         words, (low, width) = self._coder.pos()
@@ -95,11 +136,15 @@ class LibraryDecoder:
         padded = data + bytes(-len(data) % (_WORD_BITS // 8))
         self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
-    def decode(self, weights: WeightArray) -> SymbolArray:
-        if not len(weights):
-            return np.empty(0, np.int64)
+    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
+        if count == 0 or not len(weights):
+            return np.empty(0, np.int32)
         try:
-            symbols: SymbolArray = self._coder.decode(_MODEL, weights.astype(np.float64)).astype(np.int64)
+            symbols: SymbolArray = (
+                self._coder.decode(_MODEL, weights)
+                if count is None
+                else self._coder.decode(stream.model.Categorical(weights, perfect=False), count)
+            )
         except AssertionError:  # what it raises for data that fits no symbol
             raise Undecodable from None
         return symbols
@@ -113,12 +158,10 @@ class PlainEncoder:
         self._low, self._width = 0, _STATE - 1
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        starts = np.cumsum(weights + 1, axis=1) - (weights + 1)
-        picked = np.arange(len(symbols)), symbols
-        for start, weight in zip(starts[picked].tolist(), weights[picked].tolist(), strict=True):
+        for end, share in zip(*_picked(symbols, weights), strict=True):
             scale = self._width >> PRECISION_BITS
-            self._low += scale * start
-            self._width = scale * (weight + 1)
+            self._low += scale * (end - share)
+            self._width = scale * share
             if self._low >= _STATE:
                 self._low -= _STATE
                 self._carry()
@@ -149,26 +192,38 @@ class PlainDecoder:
         self._point = self._next_word() << _WORD_BITS | self._next_word()
         self._width = _STATE - 1
 
-    def decode(self, weights: WeightArray) -> SymbolArray:
-        symbols = np.empty(len(weights), np.int64)
-        for row, ends in enumerate(np.cumsum(weights + 1, axis=1)):
+    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
+        same = count is not None
+        ends_of = np.cumsum(weights + 1, axis=-1).astype(np.int64).reshape(-1, weights.shape[-1]).tolist()
+        symbols: list[int] = []
+        for row in range(len(weights) if count is None else count):
+            ends = ends_of[0 if same else row]
             scale = self._width >> PRECISION_BITS
             quantile = self._point // scale
             if quantile >= TOTAL:
                 raise Undecodable
-            symbols[row] = symbol = int(np.searchsorted(ends, quantile, side="right"))
-            share = int(weights[row, symbol]) + 1
-            self._point -= scale * (int(ends[symbol]) - share)
-            self._width = scale * share
+            symbol = bisect.bisect_right(ends, quantile)
+            symbols.append(symbol)
+            start = ends[symbol - 1] if symbol else 0
+            self._point -= scale * start
+            self._width = scale * (ends[symbol] - start)
             if self._width < _STATE >> _WORD_BITS:
                 self._point = self._point << _WORD_BITS | self._next_word()
                 self._width <<= _WORD_BITS
-        return symbols
+        return np.array(symbols, np.int32)
 
     def _next_word(self) -> int:
         word = self._data[self._read : self._read + _WORD_BITS // 8]
         self._read += _WORD_BITS // 8
         return int.from_bytes(word.ljust(_WORD_BITS // 8, b"\0"), "big")
+
+
+def _picked(symbols: SymbolArray, weights: WeightArray) -> tuple[list[int], list[int]]:
+    """Where each symbol's part of the interval ends, and how large it is, in shares."""
+    ends = np.cumsum(weights + 1, axis=-1)
+    of_symbols = symbols if weights.ndim == 1 else (np.arange(len(symbols)), symbols)
+    shares = weights[of_symbols] + 1
+    return ends[of_symbols].astype(np.int64).tolist(), shares.astype(np.int64).tolist()
 
 
 def _shortest(low: int, width: int, *, bits: int) -> bytes:
