@@ -70,6 +70,7 @@ class SimulationConfig:
     # Whatever the method is; otherwise the share is 0 where students know their owners.
     owner_share_asked: bool = False
     reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
+    examples_per_device: int | None = None  # drawn with replacement; None is what suits the data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ def requested_data(request: RunRequest) -> FleetData:
         normalize=request.scaling,
         channels=request.channels,
         target=target_kind(request.target, where="--target"),
+        examples_per_device=request.examples_per_device,
     )
     return load_data(wanted, task=request.task_name)
 
@@ -130,6 +132,7 @@ def data_request(config: RunConfig) -> DataRequest:
         normalize=simulation.normalize,
         channels=simulation.channels,
         target=config.fleet.target.kind,
+        examples_per_device=simulation.examples_per_device,
     )
 
 
@@ -167,6 +170,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         reading=request.reading,
         normalize=request.scaling,
         channels=request.channels,
+        examples_per_device=request.examples_per_device,
     )
     return RunConfig(fleet=fleet, simulation=simulation)
 
@@ -219,7 +223,7 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
     return FleetFacts(
         run="0" * 8,
         task=task,
-        families=tuple(dict.fromkeys(data.families)),
+        families=data.families.names,
         classes=data.classes,
         input_shape=data.input_shape,
         public_rows=len(data.public_x),

@@ -83,6 +83,13 @@ class RunRequest(RunOptions, OwnDataOptions):
         above=0,
         panel=FLEET,
     )
+    examples_per_device: int | None = option(
+        None,
+        "Training examples of each device, drawn from the data set's pool with replacement, and a third as "
+        "many to test it on; by default 32 to 64 once the pool has no 32 for each.",
+        least=2,
+        panel=FLEET,
+    )
     owner_share: float | None = option(
         None,
         "Share of an app's questions that are like the owner's examples, and not like everyone's: how much a "
@@ -177,8 +184,10 @@ class RunRequest(RunOptions, OwnDataOptions):
                 "--normalize and --channels are of data that are read; give those of a fleet in memory to "
                 "Fleet.from_arrays"
             )
+        if in_memory and self.examples_per_device is not None:
+            raise RequestError("--examples-per-device deals out a data set; a fleet in memory is dealt out")
         if self.dataset is not None:
-            DATASETS.refuse(self.dataset, {"devices": self.devices, "dirichlet": self.dirichlet})
+            DATASETS.refuse(self.dataset, self.dealt)
         if self.task:
             TASKS.require([self.task], where="--task")
         if not self.method:
@@ -227,6 +236,15 @@ class RunRequest(RunOptions, OwnDataOptions):
         for one in options_of(OwnDataOptions):
             if getattr(self, one.name) != one.default:
                 raise RequestError(f"{one.label} says how --data is read; leave it out, or give --data")
+
+    @property
+    def dealt(self) -> dict[str, float | None]:
+        """How a data set's examples are dealt out, as asked."""
+        return {
+            "devices": self.devices,
+            "dirichlet": self.dirichlet,
+            "examples_per_device": self.examples_per_device,
+        }
 
     @property
     def reading(self) -> OwnDataOptions:

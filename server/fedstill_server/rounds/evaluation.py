@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -75,7 +76,8 @@ class FleetAccuracy:
             name: [value for device in devices.values() if (value := getattr(device, name)) is not None]
             for name in ("personal", "everyone", "fleet_personal", "fleet_everyone")
         }
-        means = {name: _ratio(sum(values), len(values)) for name, values in known.items()}
+        # Rounded once: columns give the same, in whatever order the devices come.
+        means = {name: _ratio(math.fsum(values), len(values)) for name, values in known.items()}
         return cls(worst=min(known["personal"], default=None), **means)
 
 

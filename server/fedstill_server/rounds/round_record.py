@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedstill_server.config.codec import from_json, to_json
+
+MOST_ENTRIES = 1_000
+"""Answers that a record tells of one by one, where a round has left out more."""
 
 _OF_THE_OWNER = ("policy", "budget")  # rounds.gate.Reason: what no example of a device has a part in
 _OF_ANSWERS = (
@@ -42,6 +46,30 @@ class DeviceAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredDevices:
+    """How many devices a round's accuracies are of, and how sure they are of the whole fleet's.
+
+    Attributes:
+        devices: How many were measured.
+        of_devices: How many there were to be drawn from.
+        personal_half_width: Half of the 95 % interval of `personal_accuracy`, finite fleets accounted for; 0
+            where all were measured, and None where nothing is known of it.
+        global_half_width: The same of `global_accuracy`.
+        personal_p10: A tenth of those measured have a personal accuracy of at most this.
+        personal_median: Half of them.
+        personal_p90: Nine tenths of them.
+    """
+
+    devices: int
+    of_devices: int
+    personal_half_width: float | None = None
+    global_half_width: float | None = None
+    personal_p10: float | None = None
+    personal_median: float | None = None
+    personal_p90: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhaseSeconds:
     """Where a round's time went. `train` and `evaluate` are the devices' (and the network's) part."""
 
@@ -63,7 +91,8 @@ class RoundRecord:
         replied: How many replied anything.
         accepted: How many answers were folded.
         late: How many answers were overdue, or good and beyond the goal.
-        quarantined: The answers that were left out.
+        quarantined: The answers that were left out; of many, the first (MOST_ENTRIES).
+        left_out: How many were left out, by reason, where `quarantined` has not all of them; else empty.
         uplink_bytes: Bytes of all replies.
         downlink_bytes: Bytes of all tasks.
         evaluation_bytes: Bytes of the tasks that measure students, which are no part of the method.
@@ -75,7 +104,8 @@ class RoundRecord:
         fleet_personal_accuracy: That of the fleet's student alone on their own tests.
         fleet_global_accuracy: That of the fleet's student alone on everyone's.
         worst_device_accuracy: The lowest personal accuracy.
-        devices: The accuracies of each device.
+        devices: The accuracies of each device; empty where they are in columns, and `measured` says of how
+            many devices.
         teacher_accuracy: On the run's test set.
         student_accuracy: The fleet's own student of each family on the same; in a real fleet.
         test_examples: How many examples these two are of.
@@ -84,8 +114,10 @@ class RoundRecord:
         evaluation_failures: Devices that could not be measured.
         present: How many devices were there.
         overdue: How many answers came when their own round had ended.
-        counted: The devices whose summaries were folded.
+        counted: The devices whose summaries were folded; empty where that is in columns.
         ages: How often the server had learned since the states that they answered; all 0 in mode rounds.
+        mean_age: Their mean, where `ages` is empty and summaries were folded.
+        measured: How many devices the accuracies are of, and how sure they are, where `devices` has none.
         clock_s: When the round was committed, where the Grid has a clock of its own, as in a simulation.
         phase_seconds: Where the time went.
         withheld: The fields that say nothing here, since they would come of single answers, and not of their
@@ -127,6 +159,19 @@ class RoundRecord:
     student_accuracy: dict[str, float] = field(default_factory=dict)
     test_examples: int = 0
     personal_examples: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    mean_age: float | None = None
+    measured: MeasuredDevices | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether devices were measured after this round."""
+        return bool(self.devices) or self.measured is not None
+
+    @property
+    def left_out_by_reason(self) -> dict[str, int]:
+        """How many answers were left out, by reason (`rounds.gate.Reason`)."""
+        return self.left_out or dict(Counter(entry.reason for entry in self.quarantined))
 
     def without_answers(self) -> RoundRecord:
         """The record as it may be shown where only the noised sum of the answers is.
@@ -148,6 +193,8 @@ class RoundRecord:
             downlink_bytes_per_device=0.0,
             counted=(),
             ages=(),
+            mean_age=None,
+            left_out={reason: n for reason, n in self.left_out.items() if reason in _OF_THE_OWNER},
             evaluation_failures=(),
             withheld=_OF_ANSWERS,
         )

@@ -20,6 +20,7 @@ from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_sim.audit.observed_run import AuditError, ObservedRound, ObservedRun, answer_bytes
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.fleet import DeviceRows, save_fleet
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.folder import ARTIFACTS_FOLDER, DATA_FOLDER, INSTALLED_FOLDER
@@ -84,7 +85,7 @@ class ShadowFleet:
         shadows = dataclasses.replace(
             data,
             device_names=tuple(self.names),
-            families=(self.observed.family,) * len(self.names),
+            families=FamilyColumn.in_turn((self.observed.family,), devices=len(self.names)),
             train=DeviceRows.of(self.private),
             test=DeviceRows.of([rows[:1] for rows in self.private]),
         )

@@ -21,6 +21,8 @@ class Dealing:
         held_out: The share of a device's examples that it is tested on, where it brings no tests.
         public_share: The share of the examples that becomes the public set, where the data have none.
         seed: Of every draw.
+        examples: Training examples of each device, drawn with replacement; None splits the pool while it
+            suffices.
     """
 
     devices: int | None = None
@@ -28,10 +30,17 @@ class Dealing:
     held_out: float = TEST_FRACTION
     public_share: float = 0.0
     seed: int = 0
+    examples: int | None = None
 
     @classmethod
     def asked(
-        cls, reading: OwnDataOptions, *, devices: int | None, dirichlet: float | None, seed: int
+        cls,
+        reading: OwnDataOptions,
+        *,
+        devices: int | None,
+        dirichlet: float | None,
+        seed: int,
+        examples: int | None = None,
     ) -> Dealing:
         """As options ask for it."""
         return cls(
@@ -40,6 +49,7 @@ class Dealing:
             held_out=reading.held_out,
             public_share=reading.public_share,
             seed=seed,
+            examples=examples,
         )
 
     @property
@@ -49,9 +59,10 @@ class Dealing:
 
     def refuse(self, where: str, *, devices: int) -> None:
         """Refuse to deal out examples whose devices are named, so many of them."""
-        if self.devices not in (None, devices) or self.dirichlet is not None:
+        if self.devices not in (None, devices) or self.dirichlet is not None or self.examples is not None:
             raise FleetDataError(
-                f"{where}: --devices and --dirichlet deal out examples without devices; these bring their own"
+                f"{where}: --devices, --dirichlet and --examples-per-device deal out examples without "
+                "devices; these bring their own"
             )
 
     def described(self, devices: int, *, whole: bool) -> str:

@@ -24,6 +24,7 @@ def load_digits(
     dirichlet: float | None = None,
     seed: int = 0,
     families: Sequence[str] = ("mlp-small",),
+    examples_per_device: int | None = None,
 ) -> FleetData:
     """Load the digits fleet: up to ten devices are one writer each, more are shares of the writers' pool.
 
@@ -34,6 +35,7 @@ def load_digits(
         dirichlet: Skew over classes; None is natural writers where they suffice, else DEFAULT_ALPHA.
         seed: Decides every random draw.
         families: Student families, which are dealt out to devices in turn.
+        examples_per_device: Training examples of each device, drawn from the pool with replacement.
 
     Raises:
         FleetDataError: There is no device, or the examples do not suffice.
@@ -43,7 +45,8 @@ def load_digits(
     x, y = digits_examples()
     writers = natural_split(FIRST_ROWS, len(x))
     public, private = np.concatenate(writers[:PUBLIC_WRITERS]), np.concatenate(writers[PUBLIC_WRITERS:])
-    if dirichlet is None and devices <= len(writers) - PUBLIC_WRITERS:
+    natural = dirichlet is None and examples_per_device is None
+    if natural and devices <= len(writers) - PUBLIC_WRITERS:
         chosen = writers[PUBLIC_WRITERS : PUBLIC_WRITERS + devices]
         names = [f"writer-{PUBLIC_WRITERS + 1 + device:02d}" for device in range(devices)]
         train, test = hold_out_each(chosen, seed=seed)
@@ -51,7 +54,15 @@ def load_digits(
         how = split.description
     else:
         alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
-        split = split_pool(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
+        split = split_pool(
+            private,
+            y,
+            classes=CLASSES,
+            devices=devices,
+            alpha=alpha,
+            seed=seed,
+            examples=examples_per_device,
+        )
         how = f"the pool of ten writers {split.description}"
     return fleet_of_rows(
         x,

@@ -23,8 +23,9 @@ from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples, check_examples, check_whole, class_numbers
 
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.dealing import Dealing
-from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
+from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.data.pools import DeviceSplit, device_names, hold_out_each, split_pool
 from fedstill_sim.data.splits import hold_out, iid_split
 
@@ -133,6 +134,11 @@ def fleet_of_pool(pool: GivenExamples, given: GivenFleet, dealing: Dealing) -> G
     if public is None and dealing.public_share:
         rows, cut = hold_out(rows, fraction=dealing.public_share, seed=(dealing.seed, 0x9B))
         public = pool.rows(cut)
+    if dealing.examples is not None and dealing.dirichlet is None:
+        raise FleetDataError(
+            f"{pool.where}: --examples-per-device draws from the pool by Dirichlet over classes; give "
+            "--dirichlet, such as 0.5, too"
+        )
     if dealing.dirichlet is None:
         if dealing.count > len(rows):
             raise FleetDataError(
@@ -155,6 +161,7 @@ def fleet_of_pool(pool: GivenExamples, given: GivenFleet, dealing: Dealing) -> G
             devices=dealing.count,
             alpha=dealing.dirichlet,
             seed=dealing.seed,
+            examples=dealing.examples,
         )
     return dataclasses.replace(given, parts=[pool], devices=split, public=public)
 
@@ -192,8 +199,14 @@ def fleet_of(
             rule = InputRule.of(public, normalize=normalize, channels=channels)
         except InvalidValue as error:
             raise FleetDataError(f"{given.name}: {error}") from None
-    own = [own or families[turn % len(families)] for turn, own in enumerate(data.families)]
-    return dataclasses.replace(data, families=tuple(own)).read_by(rule)
+    return dataclasses.replace(data, families=_families(data.families, families)).read_by(rule)
+
+
+def _families(own: FamilyColumn, families: Sequence[str]) -> FamilyColumn:
+    """Deal families out in turn to devices that have none of their own."""
+    if own.names == ("",):
+        return FamilyColumn.in_turn(families, devices=len(own))
+    return FamilyColumn.of([each or families[turn % len(families)] for turn, each in enumerate(own)])
 
 
 def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetData:
@@ -211,6 +224,7 @@ def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetD
     x = _joined([part.x for part in given.parts if len(part)])
     y = np.concatenate([read(part) for part in given.parts])
     public, test = given.public, given.test
+    train_rows, test_rows = given.devices.train_rows, given.devices.test_rows
     public_x = np.zeros((0, *x.shape[1:]), x.dtype) if public is None else public.x
     public_y = None if public is None or public.y is None else read(public, unlabelled=True)
     if kind.is_class and public_y is not None and np.all(public_y == UNLABELLED):
@@ -218,7 +232,7 @@ def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetD
     if test is not None:
         global_x, global_y = test.x, read(test)
     else:
-        rows = np.unique(np.concatenate(given.devices.test))
+        rows = np.unique(test_rows.rows)
         if not len(rows):
             raise FleetDataError(
                 f"{given.name}: no examples to measure on: there is no test set, and no device has test "
@@ -232,12 +246,14 @@ def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetD
         class_names=read.class_names,
         columns=given.columns,
         target=read.target,
-        device_names=tuple(given.devices.names),
-        families=given.families or ("",) * len(given.devices.names),
+        device_names=given.devices.names,
+        families=FamilyColumn.of(given.families)
+        if given.families
+        else FamilyColumn.in_turn(("",), devices=len(given.devices.names)),
         x=_narrow(x),
         y=y,
-        train=DeviceRows.of(given.devices.train),
-        test=DeviceRows.of(given.devices.test),
+        train=train_rows,
+        test=test_rows,
         public_x=_narrow(public_x),
         public_y=public_y,
         global_x=_narrow(global_x),

@@ -47,6 +47,7 @@ def load_mnist1d(
     dirichlet: float | None = None,
     seed: int = 0,
     families: Sequence[str] = ("mlp-small",),
+    examples_per_device: int | None = None,
 ) -> FleetData:
     """Load the MNIST-1D fleet: shares of the private pool, by Dirichlet over classes.
 
@@ -55,6 +56,7 @@ def load_mnist1d(
         dirichlet: Skew over classes; None is DEFAULT_ALPHA.
         seed: Decides every random draw.
         families: Student families, which are dealt out to devices in turn.
+        examples_per_device: Training examples of each device, drawn from the pool with replacement.
 
     Raises:
         FleetDataError: There is no device, or the examples do not suffice.
@@ -64,7 +66,15 @@ def load_mnist1d(
     x, y = mnist1d_examples()
     public, private = np.split(np.arange(len(x)), [PUBLIC_EXAMPLES])
     alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
-    split = split_pool(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
+    split = split_pool(
+        private,
+        y,
+        classes=CLASSES,
+        devices=devices,
+        alpha=alpha,
+        seed=seed,
+        examples=examples_per_device,
+    )
     return fleet_of_rows(
         x,
         y,

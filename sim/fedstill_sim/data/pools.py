@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
+from fedstill_sim.data.columns.families import FamilyColumn
+from fedstill_sim.data.columns.names import NumberedNames
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
-from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_split
+from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_rows
 
 TEST_FRACTION = 0.25
 DEFAULT_ALPHA = 0.5
@@ -32,22 +34,40 @@ class DeviceSplit:
     """
 
     names: Sequence[str]
-    train: Sequence[IntArray]
-    test: Sequence[IntArray]
+    train: Sequence[IntArray] | DeviceRows
+    test: Sequence[IntArray] | DeviceRows
     description: str
 
+    @property
+    def train_rows(self) -> DeviceRows:
+        """What the devices train on, joined."""
+        return self.train if isinstance(self.train, DeviceRows) else DeviceRows.of(self.train)
 
-def device_names(devices: int) -> list[str]:
+    @property
+    def test_rows(self) -> DeviceRows:
+        """What they are tested on, joined."""
+        return self.test if isinstance(self.test, DeviceRows) else DeviceRows.of(self.test)
+
+
+def device_names(devices: int) -> NumberedNames:
     """Name devices by number: device-0 to device-9, device-00 to device-49."""
-    return [f"device-{device:0{len(str(devices - 1))}d}" for device in range(devices)]
+    return NumberedNames(devices)
 
 
 def split_pool(
-    pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha: float, seed: int
+    pool: IntArray,
+    y: IntArray,
+    *,
+    classes: int,
+    devices: int,
+    alpha: float,
+    seed: int,
+    examples: int | None = None,
 ) -> DeviceSplit:
     """Split a pool over devices by Dirichlet(alpha) over classes.
 
-    A fleet too large for 32 examples a device is resampled with replacement.
+    A fleet too large for 32 examples a device is resampled with replacement, and so is one whose devices are
+    to have so many examples.
 
     Args:
         pool: The rows [n] to split.
@@ -56,22 +76,27 @@ def split_pool(
         devices: How many devices there are.
         alpha: Skew: 0.1 is strong, 100 is hardly any.
         seed: Decides every random draw.
+        examples: Training examples of each device; None is 32 to 64 where the pool is resampled.
 
     Raises:
         FleetDataError: alpha is not above 0, or the pool does not suffice.
     """
     names = device_names(devices)
-    if devices * FEWEST_EXAMPLES <= len(pool):
+    if examples is None and devices * FEWEST_EXAMPLES <= len(pool):
         train, test = _partition(pool, y, classes=classes, devices=devices, alpha=alpha, seed=seed)
         description = f"split by Dirichlet({alpha:g}) over classes"
         return DeviceSplit(names=names, train=train, test=test, description=description)
-    train, test = _resample(pool, y, classes=classes, devices=devices, alpha=alpha, seed=seed)
+    fewest, most = (FEWEST_EXAMPLES, MOST_EXAMPLES) if examples is None else (examples, examples)
+    drawn = _resample(
+        pool, y, classes=classes, devices=devices, alpha=alpha, seed=seed, fewest=fewest, most=most
+    )
+    each = f"{fewest} to {most}" if fewest < most else f"{most}"
     description = (
-        f"RESAMPLED WITH REPLACEMENT from {len(pool)} examples, {FEWEST_EXAMPLES} to {MOST_EXAMPLES} "
+        f"RESAMPLED WITH REPLACEMENT from {len(pool)} examples, {each} "
         f"training examples a device, classes by Dirichlet({alpha:g}); devices share training examples, none "
         "of which is in a test set"
     )
-    return DeviceSplit(names=names, train=train, test=test, description=description)
+    return DeviceSplit(names=names, train=drawn[0], test=drawn[1], description=description)
 
 
 def fleet_of_rows(
@@ -97,22 +122,25 @@ def fleet_of_rows(
         classes: How many classes there are.
         families: Student families, which are dealt out to devices in turn.
     """
-    everyones_test = np.unique(np.concatenate(split.test))
+    train, test = split.train_rows, split.test_rows
+    is_tested = np.zeros(len(x), np.bool_)
+    is_tested[test.rows] = True
+    everyones_test = np.flatnonzero(is_tested)
     return FleetData(
         name=name,
         description=description,
         classes=classes,
-        device_names=tuple(split.names),
-        families=("",) * len(split.names),
+        device_names=split.names,
+        families=FamilyColumn.in_turn(families, devices=len(split.names)),
         x=x,
         y=y,
-        train=DeviceRows.of(split.train),
-        test=DeviceRows.of(split.test),
+        train=train,
+        test=test,
         public_x=x[public],
         public_y=y[public],
         global_x=x[everyones_test],
         global_y=y[everyones_test],
-    ).with_families(families)
+    )
 
 
 def hold_out_each(parts: Sequence[IntArray], *, seed: int, fraction: float = TEST_FRACTION) -> Parts:
@@ -128,7 +156,17 @@ def _partition(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha
     return hold_out_each([pool[part] for part in parts], seed=seed)
 
 
-def _resample(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha: float, seed: int) -> Parts:
+def _resample(
+    pool: IntArray,
+    y: IntArray,
+    *,
+    classes: int,
+    devices: int,
+    alpha: float,
+    seed: int,
+    fewest: int,
+    most: int,
+) -> tuple[DeviceRows, DeviceRows]:
     """Train and test are drawn from two disjoint pools, so no device is tested on what another trains on."""
     if not 0 < alpha < math.inf:
         raise FleetDataError(
@@ -137,13 +175,15 @@ def _resample(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha:
     pools = hold_out(pool, fraction=TEST_FRACTION, seed=(seed,))
     generator = np.random.default_rng(seed)
     mixtures = generator.dirichlet(np.full(classes, alpha), devices).astype(np.float32)
-    train_counts = generator.integers(FEWEST_EXAMPLES, MOST_EXAMPLES, devices, endpoint=True)
+    train_counts = generator.integers(fewest, most, devices, endpoint=True)
     test_counts = np.round(train_counts * (TEST_FRACTION / (1 - TEST_FRACTION))).astype(np.int64)
-    parts = [
-        [
-            rows[part]
-            for part in resampled_split(y[rows], mixtures=mixtures, counts=counts, seed=seed + 1 + index)
-        ]
+    train, test = (
+        DeviceRows.of_counts(
+            resampled_rows(
+                y[rows], mixtures=mixtures, counts=counts, seed=seed + 1 + index, among=rows.astype(np.int32)
+            ),
+            counts,
+        )
         for index, (rows, counts) in enumerate(zip(pools, (train_counts, test_counts), strict=True))
-    ]
-    return parts[0], parts[1]
+    )
+    return train, test

@@ -1,8 +1,8 @@
 """Data sets by name: what a name stands for is imported when it is read.
 
 A data set is a function that returns a fleet's data, a FleetData or a fedstill.Fleet. It is called by name
-with those of `devices`, `dirichlet` and `seed` that it has parameters for, and without the first two where
-nobody says anything of them, so that its own defaults hold:
+with those of `devices`, `dirichlet`, `seed` and `examples_per_device` that it has parameters for, and without
+all but `seed` where nobody says anything of them, so that its own defaults hold:
 
     def machines(*, devices: int = 10, seed: int = 0) -> fedstill.Fleet: ...
 
@@ -22,7 +22,7 @@ from fedstill_server.tasks import TASKS
 from fedstill_sim.data.fleet import FleetData
 
 _TASKS = {"digits": "arrays", "mnist1d": "arrays", "keyboard": "text", "assistant": "utterances"}
-_GIVEN = ("devices", "dirichlet", "seed")
+_GIVEN = ("devices", "dirichlet", "seed", "examples_per_device")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DataSet:
 
     Attributes:
         make: Returns the data.
-        takes: Those of devices, dirichlet and seed that it has parameters for.
+        takes: Those of devices, dirichlet, seed and examples_per_device that it has parameters for.
         task: What devices learn.
     """
 
@@ -60,7 +60,7 @@ def dataset_of(found: object) -> DataSet:
     ]
     if needed:
         raise PluginError(
-            f"it needs {', '.join(needed)}, and is called with devices, dirichlet and seed, by name, and "
+            f"it needs {', '.join(needed)}, and is called with {', '.join(_GIVEN)}, by name, and "
             "with nothing else: give the others defaults, or write a function that does"
         )
     takes = tuple(each.name for each in parameters if each.name in _GIVEN)
@@ -93,27 +93,40 @@ class DatasetRegistry(Registry[DataSet]):
 
         Args:
             name: The data set.
-            given: What a person says of devices and dirichlet; None is nothing.
+            given: What a person says of devices, dirichlet and examples_per_device; None is nothing.
 
         Raises:
             PluginError: Naming the first option that it does not take.
         """
-        if name in _TASKS:
+        if name in _TASKS and given.get("examples_per_device") is None:
             return
         takes = self.load(name).takes
         for each, value in given.items():
             if value is not None and each not in takes:
-                told = ", ".join(f"--{one}" for one in takes) or "no option"
-                raise PluginError(f"{self.kind}: {name} takes no --{each}; it takes {told}")
+                told = ", ".join(map(_flag, takes)) or "no option"
+                raise PluginError(f"{self.kind}: {name} takes no {_flag(each)}; it takes {told}")
 
-    def read(self, name: str, *, devices: int | None, dirichlet: float | None, seed: int) -> FleetData:
+    def read(
+        self,
+        name: str,
+        *,
+        devices: int | None,
+        dirichlet: float | None,
+        seed: int,
+        examples_per_device: int | None = None,
+    ) -> FleetData:
         """The data of a fleet, whose devices have no student families yet.
 
         Raises:
             FedstillError: For a name that is not there, and for what its own code raises.
         """
         found = self.load(name)
-        given = {"devices": devices, "dirichlet": dirichlet, "seed": seed}
+        given = {
+            "devices": devices,
+            "dirichlet": dirichlet,
+            "seed": seed,
+            "examples_per_device": examples_per_device,
+        }
         chosen = {each: given[each] for each in found.takes if given[each] is not None}
         made = called(f"{self.kind}: {name}", lambda: found.make(**chosen))
         data = made if isinstance(made, FleetData) else getattr(made, "data", None)
@@ -125,6 +138,10 @@ class DatasetRegistry(Registry[DataSet]):
         if name not in _TASKS:
             _check_labels(name, data, found.task)
         return data
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _check_labels(name: str, data: FleetData, task: str) -> None:

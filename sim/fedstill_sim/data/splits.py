@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_sim.data.fleet import FleetDataError
 
+Number = TypeVar("Number", bound=np.integer)
+
 _MOST_DRAWS = 10_000
+_DRAWN_AT_ONCE = 1 << 14  # devices
 
 
 def natural_split(first_rows: Sequence[int], rows: int) -> list[IntArray]:
@@ -51,7 +55,8 @@ def dirichlet_split(
     for _ in range(_MOST_DRAWS):
         owner = _dirichlet_owners(labels, classes=classes, devices=devices, alpha=alpha, generator=generator)
         if np.bincount(owner, minlength=devices).min() >= min_examples:
-            return [np.flatnonzero(owner == device) for device in range(devices)]
+            order = np.argsort(owner, kind="stable")
+            return np.split(order, np.cumsum(np.bincount(owner, minlength=devices))[:-1])
     raise FleetDataError(
         f"dirichlet: no draw in {_MOST_DRAWS} gave each of {devices} devices {min_examples} examples at "
         f"alpha {alpha}; use a larger alpha or fewer devices"
@@ -87,23 +92,54 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
         counts: How many examples each device gets [devices].
         seed: Decides the draw.
     """
-    generator = np.random.default_rng(seed)
+    picked = resampled_rows(labels, mixtures=mixtures, counts=counts, seed=seed)
+    return np.split(picked, np.cumsum(counts)[:-1])
+
+
+def resampled_rows(
+    labels: IntArray,
+    *,
+    mixtures: FloatArray,
+    counts: IntArray,
+    seed: int,
+    among: npt.NDArray[Number] | None = None,
+) -> npt.NDArray[Number]:
+    """What `resampled_split` draws, one device after the other, in one array of sum(counts) rows.
+
+    It is drawn by pieces, and is the same by pieces of any size: memory is that of what is returned.
+
+    Args:
+        labels: The labels of all examples.
+        mixtures: As in `resampled_split`.
+        counts: As there.
+        seed: As there.
+        among: What an example is called [examples], in the type of what is returned; by default its place.
+    """
     by_class = np.argsort(labels, kind="stable")
+    names = by_class if among is None else among[by_class]
     class_sizes = np.bincount(labels, minlength=mixtures.shape[1])
     class_starts = np.cumsum(class_sizes) - class_sizes
     if np.any(mixtures[:, class_sizes == 0] > 0):
         raise FleetDataError("resampled: a mixture asks for a class that has no examples")
-    device = np.repeat(np.arange(len(counts)), counts)
-    # A row's cumulated mixture, shifted by its device, makes one rising sequence for a single search.
-    cumulated = np.cumsum(mixtures, axis=1, dtype=np.float64)
-    cumulated /= cumulated[:, -1:]
-    ladder = (cumulated + np.arange(len(counts))[:, None]).ravel()
-    # (device + random) may round up to the next device's first step, so it is kept just below.
-    height = np.minimum(device + generator.random(len(device)), np.nextafter(device + 1.0, 0.0))
-    drawn = np.searchsorted(ladder, height, side="right") - device * mixtures.shape[1]
-    within = (generator.random(len(device)) * class_sizes[drawn]).astype(np.int64)
-    picked = by_class[class_starts[drawn] + within]
-    return np.split(picked, np.cumsum(counts)[:-1])
+    classes, ends = mixtures.shape[1], np.cumsum(counts)
+    rows = int(ends[-1]) if len(ends) else 0
+    heights, places = np.random.default_rng(seed), np.random.default_rng(seed)
+    places.bit_generator.advance(rows)  # type: ignore[attr-defined]  # what `heights` draws comes first
+    picked = np.empty(rows, names.dtype)
+    for first in range(0, len(counts), _DRAWN_AT_ONCE):
+        last = min(first + _DRAWN_AT_ONCE, len(counts))
+        device = np.repeat(np.arange(first, last), counts[first:last])
+        # A row's cumulated mixture, shifted by its device, makes one rising sequence for a single search.
+        cumulated = np.cumsum(mixtures[first:last], axis=1, dtype=np.float64)
+        cumulated /= cumulated[:, -1:]
+        ladder = (cumulated + np.arange(first, last)[:, None]).ravel()
+        # (device + random) may round up to the next device's first step, so it is kept just below.
+        height = np.minimum(device + heights.random(len(device)), np.nextafter(device + 1.0, 0.0))
+        drawn = np.searchsorted(ladder, height, side="right") - (device - first) * classes
+        within = (places.random(len(device)) * class_sizes[drawn]).astype(np.int64)
+        start = int(ends[first] - counts[first])
+        picked[start : start + len(device)] = names[class_starts[drawn] + within]
+    return picked
 
 
 def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:

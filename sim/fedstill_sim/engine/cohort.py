@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +73,7 @@ class CohortEngine:
         self.told = ToldTasks(self._folder)
         self._noise_seed = noise_seed
         self._data = load_fleet(self._folder / DATA_FOLDER)
-        manifests = {family: self._manifest(family) for family in sorted(set(self._data.families))}
+        manifests = {family: self._manifest(family) for family in sorted(self._data.families.names)}
         self._students = FleetStudents(self._folder, self._data, manifests)
         for family in manifests:
             make_prefixed(self._folder, family, self._stack_sizes[family])
@@ -95,7 +94,7 @@ class CohortEngine:
 
     def _stacks(self) -> int:
         """Return how many stacks the whole fleet makes."""
-        families = Counter(self._data.families)
+        families = self._data.families.counts()
         return sum(math.ceil(devices / self._stack_sizes[family]) for family, devices in families.items())
 
     @property

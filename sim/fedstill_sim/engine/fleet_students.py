@@ -26,12 +26,12 @@ class FleetStudents:
 
     def __init__(self, run_folder: Path, data: FleetData, manifests: Mapping[str, StudentManifest]) -> None:
         self._folder = run_folder
-        self._families = np.array(data.families)
+        self._families = data.families
         self._manifests = manifests
         self._files = {
             family: StudentFile(
                 students_path(run_folder, family),
-                devices=int((self._families == family).sum()),
+                devices=data.families.counts()[family],
                 width=manifest.parameter_count,
             )
             for family, manifest in manifests.items()
@@ -56,7 +56,9 @@ class FleetStudents:
         self._slots.commit(round_number, slots)
         trained = self._slots.trained_in(round_number)
         for family in families:
-            forget_starts(self._folder, family, keep=set(trained[self._families == family].tolist()))
+            forget_starts(
+                self._folder, family, keep=set(np.unique(trained[self._families.is_of(family)]).tolist())
+            )
 
     def after(self, round_number: int) -> SlotArray:
         """Return the slots as they are when a round is done."""
@@ -73,9 +75,9 @@ class FleetStudents:
             StudentsError: The devices are of several families, or one has no student.
         """
         chosen = np.array(devices, np.int64)
-        family = str(self._families[chosen[0]])
+        family = self._families[chosen[0]]
         slots = self._slots.after(after_round)[chosen]
-        if (self._families[chosen] != family).any() or (slots == NO_STUDENT).any():
+        if not self._families.is_of(family)[chosen].all() or (slots == NO_STUDENT).any():
             raise StudentsError(f"devices {list(devices)} are not all {family!r} devices with a student")
-        rows = np.searchsorted(np.flatnonzero(self._families == family), chosen)
+        rows = self._families.rows[chosen].astype(np.int64)
         return named_parameters(self._files[family].read(slots, rows), self._manifests[family])

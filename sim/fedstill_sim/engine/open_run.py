@@ -106,19 +106,18 @@ class OpenRun:
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
-        self._data = data = load_fleet(training_data_folder(run_folder))
+        self._data = data = load_fleet(training_data_folder(run_folder), is_checked=True)
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
         self.answers = BaseTableStore(run_folder / DEVICES_FOLDER / "answers")
-        self._families = np.array(data.families)
         self._opened: dict[tuple[str, int], OpenFamily] = {}
 
     def family(self, family: str, stack_size: int) -> OpenFamily:
         """Return a family's artifact at a stack size, opened once."""
         key = (family, stack_size)
         if key not in self._opened:
-            devices = int((self._families == family).sum())
+            devices = self._data.families.counts()[family]
             opened = OpenFamily(self._folder, family, stack_size, devices=devices)
             know_prefixed(opened.prefix, self._folder, self._data, opened.manifest)
             self._opened[key] = opened
@@ -126,7 +125,7 @@ class OpenRun:
 
     def family_rows(self, family: str, devices: IntArray) -> IntArray:
         """Return each device's row [n] in the file of its family's students."""
-        return np.searchsorted(np.flatnonzero(self._families == family), devices)
+        return self._data.families.rows[devices].astype(np.int64)
 
 
 @functools.lru_cache(maxsize=1)

@@ -20,7 +20,6 @@ class FleetStacks:
 
     def __init__(self, data: FleetData) -> None:
         self.device_names = data.device_names
-        self._ids: KeyArray = device_ids(data.device_names)
         # Plain arrays over the same mapped memory: indexing numpy's memmap class is slower.
         self._x = np.asarray(data.x)
         self._y = np.asarray(data.y)
@@ -28,7 +27,7 @@ class FleetStacks:
 
     def ids(self, devices: IntArray) -> KeyArray:
         """What each device draws its random numbers from."""
-        return self._ids[devices]
+        return device_ids([self.device_names[device] for device in devices.tolist()])
 
     def train_counts(self, devices: IntArray) -> IntArray:
         """Training examples of each device."""
@@ -47,7 +46,10 @@ class FleetStacks:
         counts = owned.offsets[devices + 1] - first
         capacity = max(int(counts.max(initial=0)), 1)
         places = first[:, None] + np.arange(capacity)  # [C, N], beyond a device's own rows: padding
-        rows = owned.rows.take(places, mode="clip") if len(owned.rows) else np.zeros(places.shape, np.int64)
+        if not len(owned.rows):
+            rows = np.zeros(places.shape, np.int64)
+        else:
+            rows = owned.rows.take(places, mode="clip").astype(np.int64, copy=False)
         return PrivateStack(self._x, self._y.take(rows, axis=0), counts, rows)
 
 

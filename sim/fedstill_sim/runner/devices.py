@@ -101,10 +101,10 @@ def students_of(run: CompletedRounds, devices: Sequence[int]) -> Parameters:
 
 def own_students(run: CompletedRounds, data: FleetData) -> dict[int, Parameters]:
     """Return the final student of each device that took part, by the device's number."""
-    families, own = np.array(data.families), {}
+    own = {}
     there = np.array(devices_with_students(run, data.device_names), np.int64)
-    for family in dict.fromkeys(data.families):
-        devices = [int(device) for device in there if families[device] == family]
+    for family in data.families.names:
+        devices = there[data.families.is_of(family)[there]].tolist()
         stack = students_of(run, devices) if devices else {}
         for place, device in enumerate(devices):
             own[device] = {name: array[place] for name, array in stack.items()}

@@ -54,14 +54,14 @@ def export_students(
     Returns:
         What was exported, and how far it is from torch, by family.
     """
-    families = np.array(data.families)
+    families = data.families
     return {
         family: _exported(
             run_folder / STUDENTS_FOLDER / family,
             data,
             family=family,
             student=student,
-            devices=int((families == family).sum()),
+            devices=families.counts()[family],
             members=[device for device in with_student if families[device] == family],
             personal=personal,
         )

@@ -89,4 +89,8 @@ def _equal(kept: object, given: object) -> bool:
         return np.array_equal(kept.rows, given.rows) and np.array_equal(kept.offsets, given.offsets)
     if isinstance(kept, np.ndarray) and isinstance(given, np.ndarray):
         return np.array_equal(kept, given)
+    if isinstance(kept, Sequence) and isinstance(given, Sequence) and not isinstance(kept, str | tuple):
+        return kept == given  # names and families, whatever holds them
+    if isinstance(given, Sequence) and isinstance(kept, tuple) and not isinstance(given, str | tuple):
+        return given == kept
     return type(kept) is type(given) and kept == given

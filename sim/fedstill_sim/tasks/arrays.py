@@ -29,7 +29,11 @@ class ArraySimulation(SimulatedTask):
             reading=wanted.reading,
             target=wanted.target,
             dealing=Dealing.asked(
-                wanted.reading, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
+                wanted.reading,
+                devices=wanted.devices,
+                dirichlet=wanted.dirichlet,
+                seed=wanted.seed,
+                examples=wanted.examples_per_device,
             ),
         )
 

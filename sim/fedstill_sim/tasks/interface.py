@@ -52,6 +52,8 @@ class DataRequest:
         normalize: How inputs are scaled, as `InputRule.of` takes it.
         channels: Where the channels of an example are, as `InputRule.of` takes it.
         target: What a folder's labels say; a data set says it itself.
+        examples_per_device: Training examples of each device, drawn with replacement; None is what suits the
+            data.
     """
 
     dataset: str | None = None
@@ -64,6 +66,7 @@ class DataRequest:
     normalize: str = "auto"
     channels: str = "auto"
     target: TargetKind = TargetKind.SINGLE_LABEL
+    examples_per_device: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,11 @@ class SimulatedTask(ABC):
             return self.load_folder(wanted, wanted.folder)
         assert wanted.dataset is not None  # the data of a request are one or the other
         data = DATASETS.read(
-            wanted.dataset, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
+            wanted.dataset,
+            devices=wanted.devices,
+            dirichlet=wanted.dirichlet,
+            seed=wanted.seed,
+            examples_per_device=wanted.examples_per_device,
         )
         if TASKS.load(self.task).form.amounts and data.input_rule == InputRule():
             rule = InputRule.of(data.public_x, normalize=wanted.normalize, channels=wanted.channels)

@@ -14,6 +14,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.token_rows import WordRows, word_rows
 from fedstill_proto.text.vocabulary import START, build_word_list
 
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.tasks.text.data import VOCABULARY_FILE, load_keyboard
 
@@ -55,7 +56,7 @@ def load_keyboard_fleet(
         f"fifth held out; {len(words):,} words; public set: beginnings of {len(public_x)} public texts",
         classes=len(words),
         device_names=tuple(typist.name for typist in data.typists),
-        families=("",) * len(data.typists),
+        families=FamilyColumn.in_turn(families, devices=len(data.typists)),
         x=x,
         y=y,
         train=DeviceRows.of(owned[: len(train)]),
@@ -65,7 +66,7 @@ def load_keyboard_fleet(
         global_x=x[drawn],
         global_y=y[drawn],
         files={VOCABULARY_FILE: words.to_json()},
-    ).with_families(families)
+    )
 
 
 def chosen_texts(public: Sequence[Sequence[int]], *, seed: int) -> IntArray:

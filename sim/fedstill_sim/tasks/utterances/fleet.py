@@ -14,6 +14,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.text.ngrams import NgramHashing
 
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.tasks.utterances.data import AssistantData, Utterance, load_assistant, load_utterances
 
@@ -55,7 +56,7 @@ def load_assistant_fleet(
         description=f"{data.description}; public set: {len(public_x)} utterances",
         classes=len(data.intents),
         device_names=tuple(speaker.name for speaker in data.speakers),
-        families=("",) * len(data.speakers),
+        families=FamilyColumn.in_turn(families, devices=len(data.speakers)),
         x=x,
         y=y,
         train=DeviceRows.of(train),
@@ -64,7 +65,7 @@ def load_assistant_fleet(
         public_y=public_y,
         global_x=x[everyones],
         global_y=y[everyones],
-    ).with_families(families)
+    )
 
 
 def _public(data: AssistantData, hashing: NgramHashing) -> tuple[FloatArray, IntArray | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,9 @@ class UtteranceSimulation(SimulatedTask):
 
     families: ClassVar[tuple[str, ...]] = ("ngrams", "ngrams-small")
     seeds_start: ClassVar[bool] = True
+    refused: ClassVar[Mapping[str, str]] = {
+        "examples_per_device": "--examples-per-device draws from a pool of examples; what people say is not one: leave it out",
+    }
 
     def is_at(self, folder: Path) -> bool:
         from fedstill_proto.readers.tables import header_of

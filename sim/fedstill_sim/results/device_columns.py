@@ -1,0 +1,240 @@
+"""`DeviceColumns`: what a run knows of each device, as numpy columns in one file of plain arrays.
+
+A million devices take about 60 MB, in memory and on disk, however many rounds they do. What a round adds is
+kept in devices/columns_<round>.npz of the run's folder before the server commits the round, so that a run
+that was killed goes on from the columns of its last committed round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.arrays import BoolArray, Float64Array, IntArray
+from fedstill_proto.system.files import SHARED, replace_file
+
+from fedstill_sim.data.columns.families import FamilyColumn
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.results.json_files import ResultError
+
+COLUMNS_FILE = "devices.npz"
+"""The columns of a finished run, in its folder, beside result.json."""
+
+_ROUND_FILE = re.compile(r"columns_(\d+)\.npz")
+_ACCURACIES = ("personal_accuracy", "global_accuracy", "fleet_personal_accuracy", "fleet_global_accuracy")
+_TYPES: Mapping[str, Any] = {
+    "train_examples": np.int32,
+    "test_examples": np.int32,
+    "class_counts": np.int32,
+    "family_codes": np.uint16,
+    "summaries_counted": np.int32,
+    "uplink_bytes": np.int64,
+    **dict.fromkeys(_ACCURACIES, np.float64),
+}
+_SEEN_AT_ONCE = 1 << 16  # devices whose examples are counted at once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceColumns:
+    """One row a device, in the fleet's order.
+
+    Attributes:
+        train_examples: Examples that a device trains on: int32 [devices].
+        test_examples: Examples that it is tested on: int32 [devices].
+        class_counts: Its training examples by class: int32 [devices, classes]; [devices, 0] where there are
+            no classes.
+        family_codes: The place of its family in `family_names`: uint16 [devices].
+        family_names: The families.
+        summaries_counted: In how many rounds its summary was folded: int32 [devices].
+        uplink_bytes: Bytes of all its summaries: int64 [devices]; 0 where only their sum is known.
+        personal_accuracy: Of what an app gets, on its own tests, when it was last measured: float64 [devices],
+            NaN where it was not, or has no such examples.
+        global_accuracy: Of the same answers on everyone's test.
+        fleet_personal_accuracy: Of the fleet's student alone on its own tests.
+        fleet_global_accuracy: Of the same on everyone's test.
+    """
+
+    train_examples: npt.NDArray[np.int32]
+    test_examples: npt.NDArray[np.int32]
+    class_counts: npt.NDArray[np.int32]
+    family_codes: npt.NDArray[np.uint16]
+    family_names: tuple[str, ...]
+    summaries_counted: npt.NDArray[np.int32]
+    uplink_bytes: npt.NDArray[np.int64]
+    personal_accuracy: Float64Array
+    global_accuracy: Float64Array
+    fleet_personal_accuracy: Float64Array
+    fleet_global_accuracy: Float64Array
+
+    @classmethod
+    def of(cls, data: FleetData) -> DeviceColumns:
+        """The columns of a fleet before its first round."""
+        devices = data.devices
+        return cls(
+            train_examples=data.train.counts.astype(np.int32),
+            test_examples=data.test.counts.astype(np.int32),
+            class_counts=_class_counts(data),
+            family_codes=data.families.codes.astype(np.uint16),
+            family_names=data.families.names,
+            summaries_counted=np.zeros(devices, np.int32),
+            uplink_bytes=np.zeros(devices, np.int64),
+            **{name: np.full(devices, np.nan) for name in _ACCURACIES},
+        )
+
+    def __len__(self) -> int:
+        return len(self.train_examples)
+
+    @property
+    def families(self) -> FamilyColumn:
+        """The family of each device."""
+        return FamilyColumn(self.family_names, self.family_codes)
+
+    @property
+    def measured(self) -> IntArray:
+        """The devices [n] that have been measured on any test, rising."""
+        return np.flatnonzero(~(np.isnan(self.personal_accuracy) & np.isnan(self.global_accuracy)))
+
+    def add_round(self, *, counted: BoolArray | IntArray, uplink_bytes: IntArray | None = None) -> None:
+        """Count a round's summaries.
+
+        Args:
+            counted: The devices whose summaries were folded: their numbers [n], or for each device of the
+                fleet whether its was.
+            uplink_bytes: Bytes of the summaries of these devices, in the same order.
+        """
+        chosen = np.asarray(counted)
+        numbers = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        np.add.at(self.summaries_counted, numbers, 1)
+        if uplink_bytes is not None:
+            sizes = np.asarray(uplink_bytes)
+            np.add.at(self.uplink_bytes, numbers, sizes[numbers] if len(sizes) != len(numbers) else sizes)
+
+    def add_evaluation(self, devices: IntArray, counts: Mapping[str, npt.NDArray[np.integer]]) -> None:
+        """Take down what devices answered rightly; of all others, what was known before is forgotten.
+
+        Args:
+            devices: The devices [n] that were measured.
+            counts: Of each: `personal_correct`, `personal_examples`, `global_correct`, `global_examples`,
+                `fleet_personal_correct`, `fleet_global_correct` [n].
+        """
+        for name in _ACCURACIES:
+            scope = "personal" if "personal" in name else "global"
+            correct = np.asarray(counts[f"{name.removesuffix('_accuracy')}_correct"], np.float64)
+            examples = np.asarray(counts[f"{scope}_examples"], np.float64)
+            column: Float64Array = getattr(self, name)
+            column[:] = np.nan
+            column[devices] = np.divide(
+                correct, examples, out=np.full(len(correct), np.nan), where=examples > 0
+            )
+
+    def save(self, path: Path) -> str:
+        """Write the columns, whole or not at all; returns the SHA-256 of the file."""
+        arrays = {name: np.asarray(getattr(self, name), kind) for name, kind in _TYPES.items()}
+        arrays["family_names"] = np.frombuffer("\n".join(self.family_names).encode(), np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        blob = buffer.getvalue()
+        replace_file(path, blob, mode=SHARED)
+        return hashlib.sha256(blob).hexdigest()
+
+    @classmethod
+    def load(cls, path: Path, *, sha256: str | None = None) -> DeviceColumns:
+        """Read columns that `save` wrote.
+
+        Args:
+            path: The file.
+            sha256: What the file must be, where somebody has noted it.
+
+        Raises:
+            ResultError: There is no such file, or it is not what was written.
+        """
+        try:
+            blob = path.read_bytes()
+        except FileNotFoundError:
+            raise ResultError(f"{path}: no such file; the devices of the run were in it") from None
+        if sha256 is not None and hashlib.sha256(blob).hexdigest() != sha256:
+            raise ResultError(
+                f"{path}: damaged: its bytes are not those that were written (SHA-256). Delete it and "
+                "result.json beside it, and resume the run"
+            )
+        try:
+            with np.load(io.BytesIO(blob), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in (*_TYPES, "family_names")}
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ResultError(f"{path}: holds no columns of devices: {error}") from None
+        names = arrays.pop("family_names").tobytes().decode()
+        columns = cls(family_names=tuple(names.split("\n")) if names else (), **arrays)
+        columns._check(path)
+        return columns
+
+    def _check(self, path: Path) -> None:
+        for name, kind in _TYPES.items():
+            column = getattr(self, name)
+            rank = 2 if name == "class_counts" else 1
+            if column.dtype != kind or column.ndim != rank or len(column) != len(self):
+                raise ResultError(
+                    f"{path}: {name} is {column.dtype} {list(column.shape)}, of {len(self)} devices; "
+                    "run again"
+                )
+        if len(self) and int(self.family_codes.max()) >= len(self.family_names):
+            raise ResultError(f"{path}: family_codes: {self.family_codes.max()} is no family; run again")
+
+    def copy(self) -> DeviceColumns:
+        """The same columns, in memory of their own where rounds change them."""
+        changed = ("summaries_counted", "uplink_bytes", *_ACCURACIES)
+        return dataclasses.replace(self, **{name: getattr(self, name).copy() for name in changed})
+
+
+class RoundColumns:
+    """The columns of a run after each of its last rounds, in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep them in a folder, which is made when there is something to keep."""
+        self._folder = folder
+
+    def after(self, round_number: int, data: FleetData) -> DeviceColumns:
+        """The columns after a round that was committed; those of the fleet's data after round 0.
+
+        Raises:
+            ResultError: They are not there, or damaged.
+        """
+        if round_number == 0:
+            return DeviceColumns.of(data)
+        return DeviceColumns.load(self._path(round_number))
+
+    def has(self, round_number: int) -> bool:
+        """Whether there are columns after a round."""
+        return self._path(round_number).exists()
+
+    def keep(self, round_number: int, columns: DeviceColumns) -> None:
+        """Keep the columns after a round that the server is about to commit, and those of the one before."""
+        columns.save(self._path(round_number))
+        for number, path in self._rounds():
+            if number not in (round_number, round_number - 1):
+                path.unlink()
+
+    def _rounds(self) -> Sequence[tuple[int, Path]]:
+        found = ((_ROUND_FILE.fullmatch(path.name), path) for path in self._folder.iterdir())
+        return [(int(match[1]), path) for match, path in found if match]
+
+    def _path(self, round_number: int) -> Path:
+        return self._folder / f"columns_{round_number}.npz"
+
+
+def _class_counts(data: FleetData) -> npt.NDArray[np.int32]:
+    """Count by pieces: the whole table of a large fleet's examples would take many times what is left."""
+    first = data.class_counts(0, min(_SEEN_AT_ONCE, data.devices))
+    counts = np.zeros((data.devices, first.shape[1]), np.int32)
+    for start in range(0, data.devices, _SEEN_AT_ONCE):
+        stop = min(start + _SEEN_AT_ONCE, data.devices)
+        counts[start:stop] = data.class_counts(start, stop)
+    return counts
