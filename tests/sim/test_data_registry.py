@@ -85,7 +85,10 @@ def test_it_may_return_what_holds_the_data() -> None:
         ({"dataset": "no_such_module:data"}, "there is no module 'no_such_module'"),
         ({"dataset": f"{OWN}:halfs"}, "'halfs' is unknown; did you mean halves?"),
         ({"dataset": f"{OWN}:OWN"}, "a str; a data set is a function that returns a fleet's data"),
-        ({"dataset": f"{OWN}:needs_a_path"}, "it needs path, and is called with devices, dirichlet and seed"),
+        (
+            {"dataset": f"{OWN}:needs_a_path"},
+            "it needs path, and is called with devices, dirichlet, seed, examples_per_device",
+        ),
         (
             {"dataset": f"{OWN}:halves", "dirichlet": 0.1},
             f"{OWN}:halves takes no --dirichlet; it takes --devices, --seed",

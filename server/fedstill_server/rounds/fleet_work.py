@@ -15,7 +15,7 @@ from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.methods import Method
 from fedstill_server.rounds.account import Head
 from fedstill_server.rounds.base_tables import BaseTables
-from fedstill_server.rounds.round_record import DeviceAccuracy, Quarantined
+from fedstill_server.rounds.round_record import DeviceAccuracy, MeasuredDevices, Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
 from fedstill_server.state import FleetState
 
@@ -99,6 +99,7 @@ class Measured:
         fleet_global_accuracy: The same on everyone's test.
         worst_device_accuracy: The lowest personal accuracy.
         devices: The accuracies of each device; empty where they are in columns.
+        measured: How many devices were measured, where `devices` has none of them.
         failures: Devices that could not be measured.
         sent_bytes: Bytes of the tasks that asked them.
         personal_examples: How many examples of all devices the personal accuracies are of.
@@ -111,6 +112,7 @@ class Measured:
     fleet_global_accuracy: float | None = None
     worst_device_accuracy: float | None = None
     devices: Mapping[str, DeviceAccuracy] = field(default_factory=dict)
+    measured: MeasuredDevices | None = None
     failures: tuple[Quarantined, ...] = ()
     sent_bytes: int = 0
     personal_examples: int = 0

@@ -56,9 +56,8 @@ class FleetStudents:
         self._slots.commit(round_number, slots)
         trained = self._slots.trained_in(round_number)
         for family in families:
-            forget_starts(
-                self._folder, family, keep=set(np.unique(trained[self._families.is_of(family)]).tolist())
-            )
+            rounds = np.unique(trained[self._families.is_of(family)])
+            forget_starts(self._folder, family, keep=set(rounds.tolist()))
 
     def after(self, round_number: int) -> SlotArray:
         """Return the slots as they are when a round is done."""

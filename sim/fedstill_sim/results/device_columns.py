@@ -56,8 +56,8 @@ class DeviceColumns:
         family_names: The families.
         summaries_counted: In how many rounds its summary was folded: int32 [devices].
         uplink_bytes: Bytes of all its summaries: int64 [devices]; 0 where only their sum is known.
-        personal_accuracy: Of what an app gets, on its own tests, when it was last measured: float64 [devices],
-            NaN where it was not, or has no such examples.
+        personal_accuracy: Of what an app gets, on its own tests, when devices were last measured: float64
+            [devices], NaN where it was not, or has no such examples.
         global_accuracy: Of the same answers on everyone's test.
         fleet_personal_accuracy: Of the fleet's student alone on its own tests.
         fleet_global_accuracy: Of the same on everyone's test.

@@ -29,7 +29,7 @@ class TextSimulation(SimulatedTask):
     compared: ClassVar[tuple[str, ...]] = ("next-words", "local", "fedavg")
     refused: ClassVar[Mapping[str, str]] = {
         "dirichlet": "--dirichlet splits classes over devices; a keyboard's devices are writers",
-        "examples_per_device": "--examples-per-device draws from a pool of examples; what people write is not one: leave it out",
+        "examples_per_device": "--examples-per-device draws from a pool; what people write is theirs alone",
         "engine": "--engine other than cohort runs no fleet of text; leave it out",
         "encoding": "--encoding is for classes; a keyboard's soft labels take --uplink and --downlink",
     }

@@ -25,7 +25,7 @@ class UtteranceSimulation(SimulatedTask):
     families: ClassVar[tuple[str, ...]] = ("ngrams", "ngrams-small")
     seeds_start: ClassVar[bool] = True
     refused: ClassVar[Mapping[str, str]] = {
-        "examples_per_device": "--examples-per-device draws from a pool of examples; what people say is not one: leave it out",
+        "examples_per_device": "--examples-per-device draws from a pool; what people say is theirs alone",
     }
 
     def is_at(self, folder: Path) -> bool:
