@@ -152,8 +152,8 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
                 f"--attack: devices lie about classes, and the target is {data.target.kind.value}"
             )
         plan.count(data.devices)
-    # Every device personalizes there, those that lie, too.
-    weighed = request.tradeoff and defaults.tradeoff and _distils(fleet) and plan is None
+    if request.tradeoff:
+        _check_tradeoff(defaults, fleet, attacked=plan is not None)
     simulation = SimulationConfig(
         command=command_line(request),
         dataset=request.dataset or data.name,
@@ -163,7 +163,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         owner_share=_chosen(request.owner_share, defaults.owner_share),
         owner_share_asked=request.owner_share is not None,
         baselines=baselines_of(request),
-        tradeoff=TRADEOFF_WEIGHTS if weighed else (),
+        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff else (),
         participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
         attack=plan,
@@ -257,9 +257,17 @@ def _participation(request: RunRequest) -> Availability | None:
     return Availability(**asked) if asked else None
 
 
-def _distils(fleet: FleetConfig) -> bool:
-    """Whether devices learn from soft labels at all."""
-    return distils(fleet.method.name) and fleet.training.soft_weight > 0
+def _check_tradeoff(defaults: Defaults, fleet: FleetConfig, *, attacked: bool) -> None:
+    """Refuse to weigh personal against global accuracy where devices weigh nothing."""
+    reasons = {
+        "in this task nothing is weighed": not defaults.tradeoff,
+        f"under {fleet.method.name} devices learn from no soft labels": not distils(fleet.method.name),
+        "with soft_weight 0 devices learn from no soft labels": fleet.training.soft_weight == 0,
+        "devices that lie would personalize, too": attacked,  # every device does there
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ConfigError(f"--tradeoff: {reason}; leave it out")
 
 
 def _named(fleet: FleetConfig) -> FleetConfig:

@@ -166,8 +166,9 @@ class RunRequest(RunOptions, OwnDataOptions):
         panel=OUTPUT,
     )
     tradeoff: bool = option(
-        True,
-        "Whether to measure, at the end, how soft_weight trades personal against global accuracy.",
+        False,
+        "Whether to measure, at the end, how soft_weight trades personal against global accuracy; of a small "
+        "fleet it takes about as long as two of its rounds.",
         panel=OUTPUT,
         flag="--tradeoff/--no-tradeoff",
     )

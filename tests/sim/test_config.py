@@ -5,8 +5,10 @@ import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_server.config.choice import Choice
+from fedstill_server.config.fleet import ConfigError
 from fedstill_server.methods import completed
 from fedstill_sim.config import (
+    TRADEOFF_WEIGHTS,
     baseline_config,
     configured_data,
     read_config,
@@ -110,15 +112,23 @@ def test_a_baseline_differs_in_nothing_but_its_method(data: FleetData) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "measured"),
-    [({}, True), ({"method": "local"}, False), ({"soft_weight": 0.0}, False), ({"tradeoff": False}, False)],
+    ("changes", "reason"),
+    [
+        ({"method": "local"}, "under local devices learn from no soft labels"),
+        ({"soft_weight": 0.0}, "with soft_weight 0"),
+        ({"attack": "label-flip", "adversaries": 0.5}, "devices that lie would personalize"),
+    ],
 )
-def test_the_trade_off_is_measured_where_there_is_one(
-    data: FleetData, changes: dict[str, object], measured: bool
+def test_a_trade_off_is_refused_where_there_is_none(
+    data: FleetData, changes: dict[str, object], reason: str
 ) -> None:
-    config = resolve(dataclasses.replace(REQUEST, **changes), data)
+    with pytest.raises(ConfigError, match=f"--tradeoff: {reason}"):
+        resolve(dataclasses.replace(REQUEST, tradeoff=True, **changes), data)
 
-    assert bool(config.simulation.tradeoff) == measured
+
+def test_the_trade_off_is_measured_where_it_is_asked_for(data: FleetData) -> None:
+    assert resolve(REQUEST, data).simulation.tradeoff == ()
+    assert resolve(dataclasses.replace(REQUEST, tradeoff=True), data).simulation.tradeoff == TRADEOFF_WEIGHTS
 
 
 def test_a_method_is_not_its_own_baseline(data: FleetData) -> None:

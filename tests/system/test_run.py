@@ -22,7 +22,7 @@ SMALL = (
     "--public-batch",
     "20",
 )
-SMALL += ("--processes", "0")
+SMALL += ("--tradeoff", "--processes", "0")
 
 
 def fedstill_sim(*words: object) -> Result:

@@ -26,6 +26,7 @@ WORDS += (
     "3",
     "--processes",
     "1",
+    "--tradeoff",
 )
 
 FIRST_ROUND = "server/checkpoints/round-000001.safetensors"

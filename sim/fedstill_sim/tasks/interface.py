@@ -76,7 +76,7 @@ class Defaults:
     rounds: int = 20
     evaluate_every: int = 1  # rounds
     owner_share: float = OWNER_SHARE
-    tradeoff: bool = True  # whether personal against global accuracy is weighed at the end
+    tradeoff: bool = True  # whether personal against global accuracy can be weighed at the end
 
 
 @dataclass(frozen=True, kw_only=True)
