@@ -1,9 +1,12 @@
 """The cohort engine: the same answers for any number of processes, any stack size, killed or not."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
@@ -260,14 +263,49 @@ def test_a_family_without_an_artifact_is_named(run: tuple[Path, FleetData]) -> N
         CohortEngine(run[0], stack_sizes={"mlp-small": 4}, processes=0)
 
 
-def test_a_killed_worker_is_a_clear_error(run: tuple[Path, FleetData]) -> None:
+def test_what_a_killed_worker_was_at_is_done_again(tmp_path: Path, run: tuple[Path, FleetData]) -> None:
+    other = write_run(tmp_path / "other", devices=22, stack_sizes=FAMILIES)
+    with CohortEngine(tmp_path / "other", stack_sizes=FAMILIES, processes=0) as engine:
+        expected = [train(engine, other, number) for number in (1, 2)]
     folder, data = run
     with CohortEngine(folder, stack_sizes=FAMILIES, processes=1) as engine:
-        train(engine, data, 1)
+        first = train(engine, data, 1)
         (worker,) = engine.worker_ids
         os.kill(worker, signal.SIGKILL)
-        with pytest.raises(EngineError, match=r"worker process \d+ was killed by SIGKILL"):
-            train(engine, data, 2)
+        assert [first, train(engine, data, 2)] == expected
+        assert len(engine.worker_ids) == 2
+
+
+def test_work_that_no_worker_survives_is_a_clear_error(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with (
+        start_workers(1) as workers,
+        CohortEngine(folder, stack_sizes=FAMILIES, executor=_Deadly(workers), processes=1) as engine,
+        pytest.raises(EngineError, match=r"cost 3 workers.*fewer --processes need less memory"),
+    ):
+        train(engine, data, 1)
+
+
+class _Deadly(Executor):
+    """Workers that run out of memory whatever they do."""
+
+    def __init__(self, workers: Executor) -> None:
+        self._workers = workers
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._workers.submit(os._exit, 3)
+
+
+def test_an_executor_of_ones_own_is_left_open(tmp_path: Path, run: tuple[Path, FleetData]) -> None:
+    other = write_run(tmp_path / "other", devices=22, stack_sizes=FAMILIES)
+    expected = three_rounds(tmp_path / "other", other, processes=0)
+    folder, data = run
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        with CohortEngine(folder, stack_sizes=FAMILIES, executor=executor, processes=1) as engine:
+            answers = [train(engine, data, number, targets=even_class_labels()) for number in (1, 2, 3)]
+            assert [*answers, evaluate(engine, data, 3)] == expected
+        assert executor.submit(abs, -1).result() == 1
 
 
 def test_workers_load_neither_torch_nor_flower() -> None:

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from fedstill_sim.engine import groups
 from fedstill_sim.engine.groups import worthwhile_processes
-from fedstill_sim.workers.pool import start_workers
-from fedstill_sim.workers.process import WorkerLost
+from fedstill_sim.workers.calls import WorkerLost
+from fedstill_sim.workers.pool import WorkerPool, start_workers
 
 PARENT = """
 import os, time
@@ -111,14 +111,31 @@ def test_what_a_call_raises_is_raised_here_with_the_workers_own_traceback() -> N
     assert any("in worker process" in note for note in raised.value.__notes__)
 
 
-def test_a_lost_worker_fails_every_call_that_waits() -> None:
+def test_a_call_that_kills_every_worker_fails_with_all_that_wait() -> None:
     with start_workers(1) as workers:
         calls = [workers.submit(os._exit, 3), *(workers.submit(os.getpid) for _ in range(3))]
         for call in calls:
-            with pytest.raises(WorkerLost, match=r"worker process \d+ ended with exit code 3"):
-                call.result(timeout=30)
+            with pytest.raises(WorkerLost, match=r"ended with exit code 3.*same work has cost 3 workers"):
+                call.result(timeout=60)
         with pytest.raises(WorkerLost):
             workers.submit(os.getpid)
+
+
+def test_the_call_of_a_worker_that_is_killed_is_done_again(tmp_path: Path) -> None:
+    with WorkerPool(2) as workers:
+        before = workers.process_ids
+        been = str(tmp_path / "been")  # by the first worker that makes the call: it is killed
+        module = "__import__('os')"
+        call = workers.submit(
+            eval,
+            f"7 if {module}.path.exists({been!r}) else "
+            f"({module}.mkdir({been!r}), {module}.kill({module}.getpid(), 9))",
+        )
+        others = [workers.submit(abs, -number) for number in range(20)]
+        assert call.result(timeout=60) == 7
+        assert [other.result(timeout=60) for other in others] == list(range(20))
+        assert (workers.losses, workers.workers) == (1, 2)
+        assert len(set(before) & set(workers.process_ids)) == 1
 
 
 def test_an_answer_that_cannot_be_sent_is_said_to_be_one() -> None:

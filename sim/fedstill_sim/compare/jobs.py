@@ -25,7 +25,8 @@ from fedstill_sim.request import RunRequest
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import RoundResult
 from fedstill_sim.runner.run import continue_run, start_run
-from fedstill_sim.workers.process import WorkerLost, WorkerProcess
+from fedstill_sim.workers.calls import WorkerLost
+from fedstill_sim.workers.process import WorkerProcess
 
 FAILED_FILE = "failed.json"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
 
@@ -28,8 +29,8 @@ from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.told_tasks import ToldTasks
 from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
-from fedstill_sim.workers.pool import start_workers
-from fedstill_sim.workers.process import WorkerLost
+from fedstill_sim.workers.calls import WorkerLost
+from fedstill_sim.workers.pool import start_workers, workers_of
 
 # The code of a simulated device's failure, whose text is shown; a real device sends a word.
 _SIMULATED_FAILURE = 99
@@ -52,6 +53,7 @@ class CohortEngine:
         processes: int | None = None,
         owner_share: float = OWNER_SHARE,
         noise_seed: int = 0,
+        executor: Executor | None = None,
     ) -> None:
         """Open a run, and start the worker processes.
 
@@ -63,6 +65,9 @@ class CohortEngine:
             owner_share: How much of its label prior a device adds to its answers (see the client's
                 label_prior.py).
             noise_seed: Seed of the noise that devices add to their summaries where a task asks for it.
+            executor: What makes the calls, in place of worker processes of one's own; who gave it shuts it
+                down. See fedstill_sim/workers/__init__.py for what it must be able to do. `processes` is then
+                how many workers it has, where it does not say so itself.
 
         Raises:
             EngineError: A family of the fleet has no stack size.
@@ -77,9 +82,14 @@ class CohortEngine:
         self._students = FleetStudents(self._folder, self._data, manifests)
         for family in manifests:
             make_prefixed(self._folder, family, self._stack_sizes[family])
-        self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
         self._worker_ids: set[int] = set()
-        self._executor = start_workers(self._processes)
+        self._owns_executor = executor is None
+        if executor is None:
+            self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
+            self._executor: Executor = start_workers(self._processes)
+        else:
+            self._processes = workers_of(executor) if processes is None else processes
+            self._executor = executor
 
     def _manifest(self, family: str) -> StudentManifest:
         if family not in self._stack_sizes:
@@ -122,8 +132,9 @@ class CohortEngine:
         return self._students.of(devices, after_round=after_round)
 
     def close(self) -> None:
-        """End the workers."""
-        self._executor.shutdown(cancel_futures=True)
+        """End the workers, if they are the engine's own."""
+        if self._owns_executor:
+            self._executor.shutdown(cancel_futures=True)
         forget_runs()
 
     def __enter__(self) -> CohortEngine:

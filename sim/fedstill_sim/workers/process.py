@@ -18,7 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fedstill_proto.errors import FedstillError
+from fedstill_sim.workers.calls import WorkerLost
 
 # The parent's module path comes first, since the rest may lie on it.
 _PROGRAM = """
@@ -30,10 +30,6 @@ from fedstill_sim.workers.child import main
 main(pipe, sys.argv[2])
 """
 _SECONDS_TO_END = 5.0  # after which a worker that was asked to end is killed
-
-
-class WorkerLost(FedstillError):
-    """A worker process ended in the middle of its work."""
 
 
 class WorkerProcess:
