@@ -1,53 +1,42 @@
 """What the server folds: monoids in float64, with `zero`, `+` and `result`.
 
-A list, a stream and a tree of partial sums give the same answer, up to the rounding of float64.
+A list, a stream and a tree of partial sums give the same answer, bit for bit: `fold` rounds a sum over
+devices once, at its end (exact_sum.py). By `+` alone they are the same up to the rounding of float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, Parameters
 from fedstill_proto.messages import PrivateStatistics
 
-Sum = TypeVar("Sum", bound="Statistics")
-First = TypeVar("First", bound="Statistics")
-Second = TypeVar("Second", bound="Statistics")
+from fedstill_server.consensus.exact_sum import Accumulator, Arrays, ExactFold, accumulator_of
+from fedstill_server.consensus.statistics import Statistics as Statistics
+from fedstill_server.consensus.statistics import Sum
 
-
-class Statistics(Protocol):
-    """A sum over devices. An own method may fold an own kind: a frozen dataclass with these members."""
-
-    @property
-    def devices(self) -> int:
-        """How many devices it is a sum of."""
-        ...
-
-    def __add__(self: Sum, other: Sum, /) -> Sum: ...
-
-    def weighted(self: Sum, weight: float, /) -> Sum:
-        """The sum with each device counting `weight` times (0 to 1) in a mean; `devices` stays the same."""
-        ...
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What was summed, by name: for digests."""
-        ...
+First = TypeVar("First", bound=Statistics)
+Second = TypeVar("Second", bound=Statistics)
 
 
 def fold(parts: Iterable[Sum], zero: Sum) -> Sum:
-    """The sum of all parts, added up in their order."""
-    total = zero
+    """The sum of all parts: exact, and rounded once, whatever their order; see ExactFold."""
+    total = ExactFold(zero)
     for part in parts:
-        total = total + part
-    return total
+        total.add(part)
+    return total.result()
 
 
 def _aged_by(aged: float, devices: int, weight: float) -> float:
     return devices - weight * (devices - aged)
+
+
+def _if_any(name: str, number: float) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.array(number)} if number else {}
 
 
 def _freshness(aged: float, devices: int) -> float:
@@ -68,6 +57,12 @@ class DeviceCount:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"devices": np.array(self.devices)}
+
+    def summands(self) -> dict[str, npt.NDArray[Any]]:
+        return {}
+
+    def with_sums(self, sums: Mapping[str, Float64Array], devices: int) -> DeviceCount:
+        return DeviceCount(devices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +142,12 @@ class RowSums:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"totals": self.totals, "weights": self.weights}
+
+    def summands(self) -> dict[str, npt.NDArray[Any]]:
+        return self.arrays() | _if_any("aged", self.aged)
+
+    def with_sums(self, sums: Mapping[str, Float64Array], devices: int) -> RowSums:
+        return RowSums(sums["totals"], sums["weights"], devices, float(sums.get("aged", 0.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +248,12 @@ class VoteSums:
             "votes": self.votes,
         }
 
+    def summands(self) -> dict[str, npt.NDArray[Any]]:
+        return self.arrays()
+
+    def with_sums(self, sums: Mapping[str, Float64Array], devices: int) -> VoteSums:
+        return VoteSums(**sums, devices=devices)
+
 
 def entropy(probabilities: Float64Array) -> Float64Array:
     """The entropy in nats over the last dimension; 0 log 0 is 0."""
@@ -270,18 +277,53 @@ class ClassVectors:
     def zero(cls, width: int) -> ClassVectors:
         return cls(np.zeros((0, width)), np.zeros(0, np.int64), np.zeros(0))
 
-    def __add__(self, other: ClassVectors) -> ClassVectors:
-        vectors = np.concatenate([self.vectors, other.vectors])
-        classes = np.concatenate([self.classes, other.classes])
-        weights = np.concatenate([self.weights, other.weights])
+    @classmethod
+    def together(cls, parts: Sequence[ClassVectors]) -> ClassVectors:
+        """The sum of at least one, put in order once."""
+        vectors = np.concatenate([one.vectors for one in parts])
+        classes = np.concatenate([one.classes for one in parts])
+        weights = np.concatenate([one.weights for one in parts])
         order = np.lexsort((weights, *vectors.T, classes))
-        return ClassVectors(vectors[order], classes[order], weights[order], self.devices + other.devices)
+        return cls(vectors[order], classes[order], weights[order], sum(one.devices for one in parts))
+
+    def __add__(self, other: ClassVectors) -> ClassVectors:
+        return self.together((self, other))
+
+    def accumulator(self) -> Accumulator:
+        return VectorList(self)
 
     def weighted(self, weight: float) -> ClassVectors:
         return ClassVectors(self.vectors, self.classes, weight * self.weights, self.devices)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"vectors": self.vectors, "classes": self.classes, "weights": self.weights}
+
+
+class VectorList:
+    """An accumulator of ClassVectors."""
+
+    is_exact = True
+
+    def __init__(self, zero: ClassVectors) -> None:
+        self._parts = [zero]
+
+    def add(self, part: ClassVectors) -> None:
+        self._parts.append(part)
+
+    def merge(self, other: VectorList) -> None:
+        self._parts += other._parts
+
+    def result(self) -> ClassVectors:
+        self._parts = [ClassVectors.together(self._parts)]
+        return self._parts[0]
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        result = self.result()
+        return {**result.arrays(), "devices": np.array(result.devices)}
+
+    def merge_arrays(self, arrays: Arrays) -> None:
+        columns = (arrays[name] for name in ("vectors", "classes", "weights"))
+        self._parts.append(ClassVectors(*columns, devices=int(arrays["devices"])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +346,40 @@ class Both(Generic[First, Second]):
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         parts = {"first": self.first.arrays(), "second": self.second.arrays()}
         return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def accumulator(self) -> Accumulator:
+        return TwoAccumulators(self)
+
+
+class TwoAccumulators:
+    """An accumulator of Both."""
+
+    def __init__(self, zero: Both[Any, Any]) -> None:
+        self._both = {"first": accumulator_of(zero.first), "second": accumulator_of(zero.second)}
+
+    @property
+    def is_exact(self) -> bool:
+        return all(one.is_exact for one in self._both.values())
+
+    def add(self, part: Both[Any, Any]) -> None:
+        self._both["first"].add(part.first)
+        self._both["second"].add(part.second)
+
+    def merge(self, other: TwoAccumulators) -> None:
+        for name, one in self._both.items():
+            one.merge(other._both[name])
+
+    def result(self) -> Both[Any, Any]:
+        return Both(self._both["first"].result(), self._both["second"].result())
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        each = {name: one.to_arrays() for name, one in self._both.items()}
+        return {f"{part}/{name}": array for part, arrays in each.items() for name, array in arrays.items()}
+
+    def merge_arrays(self, arrays: Arrays) -> None:
+        for name, one in self._both.items():
+            prefix = f"{name}/"
+            one.merge_arrays({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,3 +457,26 @@ class FamilySums:
             flat[f"{family}/weight"] = np.array(part.weight)
             flat |= {f"{family}/{name}": total for name, total in part.totals.items()}
         return flat
+
+    def summands(self) -> dict[str, npt.NDArray[Any]]:
+        found = _if_any("aged", self.aged)
+        for family, part in self.families.items():
+            key = f"{len(family)}:{family}"  # so that a family's name may contain anything
+            found[key] = np.array(part.weight)
+            found |= {f"{key}/{name}": total for name, total in part.totals.items()}
+        return found
+
+    def with_sums(self, sums: Mapping[str, Float64Array], devices: int) -> FamilySums:
+        totals: dict[str, dict[str, Float64Array]] = {}
+        weights: dict[str, float] = {}
+        for key, total in sums.items():
+            size, colon, rest = key.partition(":")
+            if not colon:
+                continue
+            family, name = rest[: int(size)], rest[int(size) :]
+            if name:
+                totals.setdefault(family, {})[name[1:]] = total
+            else:
+                weights[family] = float(total)
+        families = {one: ParameterSum(totals.get(one, {}), weights[one]) for one in sorted(weights)}
+        return FamilySums(families, devices, float(sums.get("aged", 0.0)))

@@ -47,6 +47,10 @@ class FedDf(FirstFolded, FedAvg):
     target_kinds = (TargetKind.SINGLE_LABEL,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
+    @property
+    def runs_students(self) -> bool:
+        return True
+
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))
 

@@ -194,6 +194,11 @@ class Method(WithOptions, ABC):
         """`state` with what the method remembers before the first round."""
         return state
 
+    @property
+    def runs_students(self) -> bool:
+        """Whether `contribution` runs students, for which the server needs torch."""
+        return False
+
     # What a method that chooses between others overrides (auto.py); all others are themselves in each round.
 
     def of_round(self, state: FleetState, *, round_number: int) -> Method:

@@ -32,6 +32,10 @@ class PublicLogits(PublicShift):
         8.0, "How far the server follows the devices' consensus in a round.", above=0, most=1000
     )
 
+    @property
+    def runs_students(self) -> bool:
+        return not self.relative
+
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it started from."""
         if self.relative:

@@ -7,14 +7,20 @@ weighted by its age.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from fedstill_server.config.fleet import AsyncRule
-from fedstill_server.consensus.aggregation import Statistics, fold
+from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.methods.interface import Method
-from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.partial_fold import PartialFold, no_answers, settled
 from fedstill_server.rounds.staleness import weight_of
 from fedstill_server.state import FleetState
+
+if TYPE_CHECKING:
+    from fedstill_server.rounds.gate import Answer
 
 
 def bounded_consensus(
@@ -34,18 +40,22 @@ def bounded_consensus(
         round_number: The round.
         rule: What an old answer counts.
     """
-    rounds = sorted({answer.round for answer in answers})
-    says = {one: method.contribution(state_of(one), round_number=one) for one in rounds}
-    norms = Norms()
-    if method.compares:
-        norms = fold((method.norms(says[answer.round](answer.summary)) for answer in answers), norms)
-    bounded = {one: method.bounded(norms, state_of(one), round_number=one) for one in rounds}
-
-    def part(answer: Answer) -> Statistics:
-        age = round_number - answer.round
-        fresh = bounded[answer.round](says[answer.round](answer.summary))
-        return fresh if age == 0 else fresh.weighted(weight_of(age, rule))
-
-    total: Statistics = fold(map(part, answers), method.bounded_zero(round_number=round_number))
-    settled: Statistics = method.settled(total, round_number=round_number) if total.devices > 0 else total
-    return settled
+    parts = {
+        one: PartialFold(
+            method,
+            state_of(one),
+            one,
+            weight=1.0 if one == round_number else weight_of(round_number - one, rule),
+        )
+        for one in sorted({answer.round for answer in answers})
+    }
+    norms, total = ExactFold(Norms()), no_answers(method, round_number)
+    runs = [
+        (one, [answer.summary for answer in of]) for one, of in groupby(answers, lambda answer: answer.round)
+    ]
+    for one, summaries in runs:
+        parts[one].norms(summaries, into=norms)
+    known = norms.result()
+    for one, summaries in runs:
+        parts[one].fold(summaries, known, into=total)
+    return settled(method, total, round_number=round_number)

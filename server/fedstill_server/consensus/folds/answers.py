@@ -8,8 +8,9 @@ not depend on how they were merged.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, IntArray
 
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum, RowSums, VoteSums
+from fedstill_server.consensus.exact_sum import Arrays
 from fedstill_server.consensus.folds.norms import ROWS
 
 MOST_DEVICES = 512
@@ -80,8 +82,12 @@ class Answers:
         return cls(tuple(_answers(part)), part.devices)
 
     def __add__(self, other: Answers) -> Answers:
-        together = sorted((*self.kept, *other.kept), key=lambda one: one.digest)
-        return Answers(tuple(together[:MOST_DEVICES]), self.devices + other.devices)
+        together = self.accumulator()
+        together.add(other)
+        return together.result()
+
+    def accumulator(self) -> AnswerList:
+        return AnswerList(self)
 
     def weighted(self, weight: float) -> Answers:
         """The same: where values are put in order, a device counts once or not at all."""
@@ -102,6 +108,69 @@ class Answers:
             said = (~np.isnan(beside[:, :, 0])).sum(axis=0).astype(np.float64)  # [m]
             found[group] = _Combined(places, combine(beside), said, answers[0].shapes)
         return _sum_like(zero, found, self.devices)
+
+
+class AnswerList:
+    """An accumulator of Answers, which puts them in order when it has twice as many as are kept."""
+
+    is_exact = True
+
+    def __init__(self, zero: Answers) -> None:
+        self._kept: list[DeviceAnswer] = []
+        self._devices = 0
+        self._last: bytes | None = None  # of the kept ones, once some were left out
+        self.add(zero)
+
+    def add(self, part: Answers) -> None:
+        self._add(part.kept, part.devices)
+
+    def merge(self, other: AnswerList) -> None:
+        self._add(other._kept, other._devices)
+
+    def result(self) -> Answers:
+        self._sort()
+        return Answers(tuple(self._kept), self._devices)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        self._sort()
+        shapes = {one.group: {name: list(shape) for name, shape in one.shapes.items()} for one in self._kept}
+        values = [np.ascontiguousarray(one.values) for one in self._kept]
+        return {
+            "devices": np.array(self._devices),
+            "digests": np.frombuffer(b"".join(one.digest for one in self._kept), np.uint8).reshape(-1, 32),
+            "groups": np.array([one.group for one in self._kept], np.str_),
+            "group_shapes": np.array(json.dumps(shapes)),
+            "rows": np.array([one.shape for one in values], np.int64).reshape(-1, 2),
+            "places": np.concatenate([one.places for one in self._kept] or [np.zeros(0, np.int64)]),
+            "values": np.concatenate([one.reshape(-1) for one in values] or [np.zeros(0)]),
+        }
+
+    def merge_arrays(self, arrays: Arrays) -> None:
+        shapes = {
+            group: {name: tuple(shape) for name, shape in of.items()}
+            for group, of in json.loads(str(arrays["group_shapes"])).items()
+        }
+        rows = arrays["rows"]
+        places = np.split(arrays["places"], np.cumsum(rows[:, 0]))
+        values = np.split(arrays["values"], np.cumsum(rows[:, 0] * rows[:, 1]))
+        found = []
+        for at, (digest, group) in enumerate(zip(arrays["digests"], arrays["groups"].tolist(), strict=True)):
+            said = values[at].reshape(rows[at]).copy()
+            found.append(DeviceAnswer(digest.tobytes(), group, places[at].copy(), said, shapes[group]))
+        self._add(found, int(arrays["devices"]))
+
+    def _add(self, answers: Iterable[DeviceAnswer], devices: int) -> None:
+        self._devices += devices
+        last = self._last
+        self._kept += answers if last is None else [one for one in answers if one.digest < last]
+        if len(self._kept) >= 2 * MOST_DEVICES:
+            self._sort()
+
+    def _sort(self) -> None:
+        self._kept.sort(key=lambda one: one.digest)
+        if len(self._kept) > MOST_DEVICES:
+            del self._kept[MOST_DEVICES:]
+            self._last = self._kept[-1].digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ Karimireddy et al. 2021, arXiv 2012.10333).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array
 
 from fedstill_server.consensus.aggregation import FamilySums, RowSums
+from fedstill_server.consensus.exact_sum import Arrays
 
 ROWS = ""  # the group of answers about rows
 _PERCENTILE = 75.0
@@ -51,13 +53,12 @@ class Norms:
         return cls({group: np.array([number]) for group, number in numbers.items() if number > 0}, 1)
 
     def __add__(self, other: Norms) -> Norms:
-        groups = {
-            group: np.sort(
-                np.concatenate([one.by_group[group] for one in (self, other) if group in one.by_group])
-            )
-            for group in {**self.by_group, **other.by_group}
-        }
-        return Norms(groups, self.devices + other.devices)
+        together = self.accumulator()
+        together.add(other)
+        return together.result()
+
+    def accumulator(self) -> NormList:
+        return NormList(self)
 
     def weighted(self, weight: float) -> Norms:
         return self
@@ -71,6 +72,42 @@ class Norms:
         return dict(self.by_group)
 
 
+class NormList:
+    """An accumulator of Norms, which puts them in order once."""
+
+    is_exact = True
+
+    def __init__(self, zero: Norms) -> None:
+        self._by_group: dict[str, array[float]] = {}
+        self._devices = 0
+        self.add(zero)
+
+    def add(self, part: Norms) -> None:
+        self._devices += part.devices
+        for group, numbers in part.by_group.items():
+            self._of(group).frombytes(numbers.tobytes())
+
+    def merge(self, other: NormList) -> None:
+        self._devices += other._devices
+        for group, numbers in other._by_group.items():
+            self._of(group).extend(numbers)
+
+    def result(self) -> Norms:
+        groups = {group: np.sort(np.array(numbers)) for group, numbers in self._by_group.items()}
+        return Norms(groups, self._devices)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        groups = {f"of {group}": np.array(numbers) for group, numbers in self._by_group.items()}
+        return {"devices": np.array(self._devices), **groups}
+
+    def merge_arrays(self, arrays: Arrays) -> None:
+        groups = {name.removeprefix("of "): one for name, one in arrays.items() if name.startswith("of ")}
+        self.add(Norms(groups, int(arrays["devices"])))
+
+    def _of(self, group: str) -> array[float]:
+        return self._by_group.setdefault(group, array("d"))
+
+
 def row_norms(part: RowSums) -> Float64Array:
     """The norm of each row of one device's answer [rows]."""
     norms: Float64Array = np.linalg.norm(part.result(), axis=1)
@@ -79,4 +116,4 @@ def row_norms(part: RowSums) -> Float64Array:
 
 def norm_of(parameters: Mapping[str, Float64Array]) -> float:
     """The norm of all parameters together."""
-    return float(np.sqrt(sum(float((array * array).sum()) for array in parameters.values())))
+    return float(np.sqrt(sum(float((one * one).sum()) for one in parameters.values())))

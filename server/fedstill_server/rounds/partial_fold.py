@@ -1,0 +1,95 @@
+"""A part of a round's fold, over the devices that a worker process has, or over all of them (bounded_fold).
+
+    norms = sum of part.norms(summaries)           over all parts, where the method compares
+    total = sum of part.fold(summaries, norms)     over all parts
+    settled(method, total)                         what the method learns from
+
+However devices are spread over parts, and in whatever order these come together, the result is the same bits
+(consensus/exact_sum.py), where `folds_in_parts` says so. Nothing here imports flwr or torch: worker processes
+have neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+from fedstill_proto.messages import SoftLabelSummary
+
+from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.exact_sum import ExactFold
+from fedstill_server.consensus.folds.norms import Norms
+from fedstill_server.methods.interface import Method
+from fedstill_server.state import FleetState
+
+
+class PartialFold:
+    """The fold of answers to the tasks of one round."""
+
+    def __init__(self, method: Method, state: FleetState, round_number: int, *, weight: float = 1.0) -> None:
+        """Prepare it.
+
+        Args:
+            method: The bound method whose round it is (Method.of_round).
+            state: The state that the round's tasks were made from.
+            round_number: The round of the tasks.
+            weight: What each answer counts; below 1 for those of an older state (staleness.py).
+        """
+        self._method, self._state, self._round = method, state, round_number
+        self._weight = weight
+
+    def norms(
+        self, summaries: Iterable[SoftLabelSummary], *, into: ExactFold[Norms] | None = None
+    ) -> ExactFold[Norms]:
+        """The first pass: how long the answers are; nothing where the method does not compare any.
+
+        into: A fold that they are added to, instead of a new one.
+        """
+        fold = ExactFold(Norms()) if into is None else into
+        if self._method.compares:
+            for summary in summaries:
+                fold.add(self._method.norms(self._says(summary)))
+        return fold
+
+    def fold(
+        self,
+        summaries: Iterable[SoftLabelSummary],
+        norms: Norms,
+        *,
+        into: ExactFold[Statistics] | None = None,
+    ) -> ExactFold[Statistics]:
+        """The second pass: what the answers add to the consensus.
+
+        Args:
+            summaries: The answers.
+            norms: Those of all answers of the round.
+            into: A fold that they are added to, instead of a new one.
+        """
+        fold = no_answers(self._method, self._round) if into is None else into
+        bounded = self._method.bounded(norms, self._state, round_number=self._round)
+        for summary in summaries:
+            part = bounded(self._says(summary))
+            fold.add(part if self._weight == 1 else part.weighted(self._weight))
+        return fold
+
+    @cached_property
+    def _says(self) -> Callable[[SoftLabelSummary], Statistics]:
+        return self._method.contribution(self._state, round_number=self._round)
+
+
+def no_answers(method: Method, round_number: int) -> ExactFold[Statistics]:
+    """The fold of a round, of no answers yet."""
+    return ExactFold(method.bounded_zero(round_number=round_number))
+
+
+def folds_in_parts(method: Method, round_number: int) -> bool:
+    """Whether workers may fold a round in parts: without torch, and so that the result is the same bits."""
+    exact = ExactFold.is_exact(method.bounded_zero(round_number=round_number))
+    return exact and not method.runs_students
+
+
+def settled(method: Method, total: ExactFold[Statistics], *, round_number: int) -> Statistics:
+    """What the method learns from, of the fold over all answers of a round."""
+    result = total.result()
+    found: Statistics = method.settled(result, round_number=round_number) if result.devices > 0 else result
+    return found
