@@ -30,6 +30,11 @@ class InvalidValue(FieldError, ValueError):
 class WireError(FieldError):
     """Bytes that are not the message they should be: the one error of every decoder."""
 
+    @classmethod
+    def of(cls, error: FieldError) -> WireError:
+        """The error as that of a decoder; one of a decoder stays what it is."""
+        return error if isinstance(error, WireError) else cls(error.field, error.problem)
+
 
 class UnknownName(FedstillError):
     """A name that stands for nothing; the text suggests those that are spelled alike, and lists all."""

@@ -17,11 +17,12 @@ from fedstill_proto.soft_labels.entropy import (
     TASK_BASE,
     Bases,
     CodedLevels,
+    Coding,
+    codings,
     decode_all,
     decode_levels,
     encode_all,
     encode_levels,
-    encoded_bytes,
 )
 from fedstill_proto.soft_labels.entropy_model import LevelShape
 from fedstill_proto.soft_labels.levels import Grid, Levels
@@ -100,7 +101,7 @@ def test_devices_together_are_coded_as_each_alone(shape: LevelShape) -> None:
             for one, base in zip(levels, own_bases, strict=True)
         ]
         assert together == alone
-        assert encoded_bytes(levels, entropy=True, bases=own_bases) == [len(one) for one in alone]
+        assert codings(levels, entropy=True, bases=own_bases) == [Coding(one[0], len(one)) for one in alone]
         coded = [
             CodedLevels(data, own, "codes", base)
             for data, own, base in zip(together, own_shapes, own_bases, strict=True)
@@ -123,12 +124,12 @@ def test_real_levels_in_every_form(words: str) -> None:
     none, task = Bases(), Bases(sure[0])
     bases = [none, task, Bases(None, sure[2]), none, task, none, *[none] * 6]
     data = encode_all(levels, entropy=True, bases=bases)
-    assert encoded_bytes(levels, entropy=True, bases=bases) == [len(one) for one in data]
+    assert codings(levels, entropy=True, bases=bases) == [Coding(one[0], len(one)) for one in data]
     forms = {one[0] for one in data}
     assert {ENTROPY, TASK_BASE, TABLE_BASE} <= forms
     plain = encode_all(levels, entropy=False)
     assert {one[0] for one in plain} == {PLAIN}
-    assert encoded_bytes(levels, entropy=False) == [len(one) for one in plain]
+    assert codings(levels, entropy=False) == [Coding(one[0], len(one)) for one in plain]
     assert all(len(one) <= len(other) for one, other in zip(data, plain, strict=True))
 
 
@@ -138,7 +139,7 @@ def test_plain_bits_where_they_are_shorter() -> None:
     alike = Levels(np.zeros((2, 4), np.uint8), 4, 8, Grid.LOG)
     data = encode_all([noise, alike], entropy=True)
     assert [one[0] for one in data] == [PLAIN, ENTROPY]
-    assert encoded_bytes([noise, alike], entropy=True) == [1 + 2 * 4, len(data[1])]
+    assert codings([noise, alike], entropy=True) == [(PLAIN, 1 + 2 * 4), (ENTROPY, len(data[1]))]
     decoded = decode_all([CodedLevels(one, shape, "codes") for one in data])
     assert isinstance(decoded[0], Levels)
     assert same(decoded[0], noise)

@@ -13,19 +13,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from fedstill_proto.arrays import FloatArray
-from fedstill_proto.codec.summary_codec import summary_and_table
+from fedstill_proto.arrays import BoolArray, FloatArray, IntArray
+from fedstill_proto.codec.summary_codec import measured_summaries, summaries_and_tables
 from fedstill_proto.codec.task_base import delta_base_of
 from fedstill_proto.codec.tensors import Moves
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
+from fedstill_proto.messages import (
+    PrivateStatistics,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.delta_base import DeltaBase
-from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels, keep_top_k
+from fedstill_proto.soft_labels.label_arrays import (
+    DenseSoftLabels,
+    TopKSoftLabels,
+    keep_top_k,
+    split_labels,
+)
 
 from fedstill_client.model.label_means import ClassMeans, class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
@@ -44,6 +55,21 @@ class Encoded(NamedTuple):
 
     summary: bytes
     table: BaseTable | None
+
+
+@dataclass(frozen=True, eq=False)
+class StackAnswers:
+    """The answers of a stack as a server sees them, without their bytes being made.
+
+    Attributes:
+        statistics: What is decoded of each device's summary.
+        bytes: How many bytes each summary takes [devices].
+        tables: What each device is to keep for its next answer to be coded against.
+    """
+
+    statistics: Sequence[PrivateStatistics]
+    bytes: IntArray
+    tables: Sequence[BaseTable | None]
 
 
 def summarize(
@@ -71,65 +97,161 @@ def summarize(
     Raises:
         FedstillError: The task asks for what these students or this public set cannot give.
     """
-    kind, private = task.request.kind, trained.private
+    encoded = summaries_and_tables(
+        _summaries(task, trained, devices=devices, names=names, noise=noise),
+        codec=task.request.codec,
+        delta_bases=_delta_bases(task, tables, devices=devices),
+        moves=Moves.of(task),
+    )
+    return [Encoded(*one) for one in encoded]
+
+
+def stack_answers(
+    task: RoundTask,
+    trained: TrainedStack,
+    *,
+    devices: int,
+    tables: Sequence[BaseTable | None] | None = None,
+    names: Sequence[str] = (),
+    noise: NoiseOf = system_noise,
+) -> StackAnswers:
+    """What the server decodes of the answers that `summarize` encodes, and how many bytes those take.
+
+    A simulator folds answers where they are made; it takes the same arguments, and raises the same errors.
+    """
+    measured = measured_summaries(
+        _summaries(task, trained, devices=devices, names=names, noise=noise),
+        codec=task.request.codec,
+        delta_bases=_delta_bases(task, tables, devices=devices),
+        moves=Moves.of(task),
+    )
+    return StackAnswers(
+        [one.statistics for one in measured],
+        np.array([one.bytes for one in measured], np.int64),
+        [one.table for one in measured],
+    )
+
+
+def _summaries(
+    task: RoundTask, trained: TrainedStack, *, devices: int, names: Sequence[str], noise: NoiseOf
+) -> list[SoftLabelSummary]:
+    """The summaries of the first devices of the stack."""
+    header = task.run, task.round, task.family, task.request.kind
+    return [
+        SoftLabelSummary(*header, statistics)
+        for statistics in _statistics(task, trained, devices=devices, names=names, noise=noise)
+    ]
+
+
+def _delta_bases(
+    task: RoundTask, tables: Sequence[BaseTable | None] | None, *, devices: int
+) -> list[DeltaBase | None]:
+    """What each device's answer may be coded against."""
+    delta_base = delta_base_of(task)
+    if delta_base is None or tables is None:
+        return [delta_base] * devices
+    return [replace(delta_base, table=table) for table in tables[:devices]]
+
+
+def _statistics(
+    task: RoundTask, trained: TrainedStack, *, devices: int, names: Sequence[str], noise: NoiseOf
+) -> list[PrivateStatistics]:
+    """What the first devices of the stack answer, before it is coded."""
+    kind, private, manifest = task.request.kind, trained.private, trained.forward.manifest
     if task.request.noising is not None:
-        return [
-            _encoded(task, statistics)
-            for statistics in noised_answers(task, trained, names=names, noise=noise)
-        ]
+        return noised_answers(task, trained, names=names, noise=noise)
     if kind is SummaryKind.NONE:
-        return [_encoded(task, PrivateStatistics())] * devices
+        return [PrivateStatistics()] * devices
     if kind is SummaryKind.PARAMETERS:
-        return [_encoded(task, _trained_student(task, trained, device)) for device in range(devices)]
+        return [_trained_student(task, trained, device) for device in range(devices)]
     anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
-    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.labels_each_place:
-        return [
-            _encoded(task, PrivateStatistics(soft_labels=labels))
-            for labels in next_words(task, trained, devices=devices)
-        ]
+    if kind is SummaryKind.PUBLIC_SET and manifest.labels_each_place:
+        words = next_words(task, trained, devices=devices)
+        return [PrivateStatistics(soft_labels=labels) for labels in words]
     if kind is SummaryKind.PUBLIC_SET:
-        return _public_answers(task, trained, anchors, devices=devices, tables=tables)
+        return _public_answers(task, trained, anchors, devices=devices)
     outputs = trained.forward.own_outputs(trained.parameters, private)
     if kind is SummaryKind.CLASS_PROTOTYPES:
         assert anchors is not None  # a request of this kind has some
         return [
-            _encoded(task, _prototypes_of(_outputs_of(outputs, device), private, device, anchors))
+            _prototypes_of(_outputs_of(outputs, device), private, device, anchors)
             for device in range(devices)
         ]
     means = class_means(
         outputs["logits"], private.labels, private.counts, temperature=task.training.temperature
     )
-    answers = [_means_of(means, device) for device in range(devices)]
+    answers = _means_of(means, devices)
     if anchors is not None:
         for device, statistics in enumerate(answers):
             prototypes = _prototypes_of(_outputs_of(outputs, device), private, device, anchors)
             answers[device] = replace(statistics, features=prototypes.features)
-    return [_encoded(task, statistics) for statistics in answers]
+    return answers
 
 
 def _public_answers(
-    task: RoundTask,
-    trained: TrainedStack,
-    anchors: FloatArray | None,
-    *,
-    devices: int,
-    tables: Sequence[BaseTable | None] | None,
-) -> list[Encoded]:
-    """The answers about public rows, coded against what each device sent before where the task says so."""
-    rows = trained.public_rows(task.request.public_rows)
+    task: RoundTask, trained: TrainedStack, anchors: FloatArray | None, *, devices: int
+) -> list[PrivateStatistics]:
+    """The answers about public rows."""
+    request, target = task.request, trained.forward.manifest.target
+    if not target.is_single and (
+        request.selection is not None or request.class_counts or anchors is not None
+    ):
+        raise FedstillError(
+            f"the round asks for a selection of rows, classes or features, and the student says "
+            f"{target.kind.value}: it answers soft labels of public rows, and nothing besides."
+        )
+    rows = trained.public_rows(request.public_rows)
     outputs = trained.forward.shared_outputs(trained.parameters, rows)
-    if task.request.relative:
-        before, temperature = trained.start_logits(rows), task.training.temperature
-        target = trained.forward.manifest.target
-        moved = moved_answers(target, before, outputs["logits"], temperature=temperature)
-        outputs = {**outputs, "logits": moved}
-    delta_base, encoded = delta_base_of(task), []
-    for device in range(devices):
-        if delta_base is not None and tables is not None:
-            delta_base = replace(delta_base, table=tables[device])
-        answer = _public_answer(task, _outputs_of(outputs, device), rows, trained, device, anchors)
-        encoded.append(_encoded(task, answer, delta_base))
-    return encoded
+    logits, temperature = outputs["logits"], task.training.temperature
+    if request.relative:
+        before = trained.start_logits(rows)
+        logits = moved_answers(target, before, logits, temperature=temperature)
+    answered = [_answered_rows(request, trained, logits[device], rows, device) for device in range(devices)]
+    said = [
+        own if chosen is None else own[chosen] for own, chosen in zip(logits[:devices], answered, strict=True)
+    ]
+    together = logits[:devices] if request.selection is None else np.concatenate(said)
+    labels = soft_labels(target, together, temperature=temperature)
+    each = split_labels(labels, [own.size // own.shape[-1] for own in said])
+    answers = []
+    for device, (own_labels, chosen) in enumerate(zip(each, answered, strict=True)):
+        present, examples = _class_counts(request, trained.private, device, classes=logits.shape[-1])
+        features = None
+        if anchors is not None:
+            features = relative_features(outputs["features"][device], anchors[device])
+            features = features if chosen is None else features[chosen]
+        answers.append(
+            PrivateStatistics(
+                soft_labels=own_labels,
+                present_classes=present,
+                class_examples=examples,
+                answered=chosen,
+                features=features,
+            )
+        )
+    return answers
+
+
+def _answered_rows(
+    request: SummaryRequest, trained: TrainedStack, logits: FloatArray, rows: FloatArray, device: int
+) -> BoolArray | None:
+    """Which of the rows [n, *shape] a device answers; None where it is to answer all."""
+    if request.selection is None:
+        return None
+    private = trained.private
+    own = private.table[private.table_rows[device, : private.counts[device]]]
+    return selected_rows(request.selection, logits, rows, own)
+
+
+def _class_counts(
+    request: SummaryRequest, private: PrivateStack, device: int, *, classes: int
+) -> tuple[IntArray, IntArray]:
+    """The classes that a device has, and how many examples of each, if that is asked for."""
+    if not request.class_counts:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    counts = np.bincount(private.labels[device, : private.counts[device]].reshape(-1), minlength=classes)
+    present = np.flatnonzero(counts).astype(np.int64)
+    return present, counts[present].astype(np.int64)
 
 
 def next_words(task: RoundTask, trained: TrainedStack, *, devices: int) -> list[TopKSoftLabels]:
@@ -189,52 +311,6 @@ def _prototypes_of(
     return PrivateStatistics(present_classes=present, class_examples=examples, features=prototypes)
 
 
-def _encoded(task: RoundTask, statistics: PrivateStatistics, delta_base: DeltaBase | None = None) -> Encoded:
-    summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    codec, moves = task.request.codec, Moves.of(task)
-    return Encoded(*summary_and_table(summary, codec=codec, delta_base=delta_base, moves=moves))
-
-
-def _public_answer(
-    task: RoundTask,
-    outputs: Mapping[str, FloatArray],
-    rows: FloatArray,
-    trained: TrainedStack,
-    device: int,
-    anchors: FloatArray | None,
-) -> PrivateStatistics:
-    """Soft labels of the rows [n, *shape], and features if asked, from the student's outputs for them."""
-    request, answered, logits = task.request, None, outputs["logits"]
-    private, target = trained.private, trained.forward.manifest.target
-    if not target.is_single and (
-        request.selection is not None or request.class_counts or anchors is not None
-    ):
-        raise FedstillError(
-            f"the round asks for a selection of rows, classes or features, and the student says "
-            f"{target.kind.value}: it answers soft labels of public rows, and nothing besides."
-        )
-    features = None if anchors is None else relative_features(outputs["features"], anchors[device])
-    if request.selection is not None:
-        own = private.table[private.table_rows[device, : private.counts[device]]]
-        answered = selected_rows(request.selection, logits, rows, own)
-        logits = logits[answered]
-        features = None if features is None else features[answered]
-    present = class_examples = np.empty(0, np.int64)
-    if request.class_counts:
-        counts = np.bincount(
-            private.labels[device, : private.counts[device]].reshape(-1), minlength=logits.shape[-1]
-        )
-        present = np.flatnonzero(counts).astype(np.int64)
-        class_examples = counts[present].astype(np.int64)
-    return PrivateStatistics(
-        soft_labels=soft_labels(target, logits, temperature=task.training.temperature),
-        present_classes=present,
-        class_examples=class_examples,
-        answered=answered,
-        features=features,
-    )
-
-
 def _trained_student(task: RoundTask, trained: TrainedStack, device: int) -> PrivateStatistics:
     local = task.training.local_parameters
     student, control_variates = (
@@ -245,10 +321,15 @@ def _trained_student(task: RoundTask, trained: TrainedStack, device: int) -> Pri
     return PrivateStatistics(parameters=student, examples=examples, control_variates=control_variates)
 
 
-def _means_of(means: ClassMeans, device: int) -> PrivateStatistics:
-    rows = means.of(device)
-    return PrivateStatistics(
-        soft_labels=DenseSoftLabels(means.soft_labels[rows]),
-        present_classes=means.present_class[rows],
-        class_examples=means.examples[rows],
-    )
+def _means_of(means: ClassMeans, devices: int) -> list[PrivateStatistics]:
+    parts = [means.of(device) for device in range(devices)]
+    together = DenseSoftLabels(means.soft_labels[: parts[-1].stop if parts else 0])
+    labels = split_labels(together, [rows.stop - rows.start for rows in parts])
+    return [
+        PrivateStatistics(
+            soft_labels=own,
+            present_classes=means.present_class[rows],
+            class_examples=means.examples[rows],
+        )
+        for own, rows in zip(labels, parts, strict=True)
+    ]

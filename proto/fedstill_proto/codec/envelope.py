@@ -43,6 +43,11 @@ def seal(message: Message) -> bytes:
     return body + _checksum(body)
 
 
+def sealed_bytes(message: Message) -> int:
+    """How many bytes `seal` makes of it."""
+    return message.ByteSize() + _SEAL_BYTES
+
+
 def open_sealed(blob: bytes, message: Message, *, size_limit_bytes: int) -> Message:
     """Read sealed bytes into an empty message.
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, Parameters, ParameterSpec
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
-from fedstill_proto.codec.envelope import open_sealed, seal
+from fedstill_proto.codec.envelope import open_sealed, seal, sealed_bytes
 from fedstill_proto.codec.sum_codec import decode_keys, encode_keys
 from fedstill_proto.codec.task_base import delta_base_of
-from fedstill_proto.codec.tensors import Moves, decode_student, decode_tensors, encode_tensors, weight_bytes
-from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.codec.tensors import (
+    Moves,
+    blank_tensors,
+    decode_student,
+    decode_tensors,
+    encode_tensors,
+    received_student,
+    rounded,
+    weight_bytes,
+)
+from fedstill_proto.errors import FieldError, InvalidValue, WireError
 from fedstill_proto.messages import (
     FLOAT_WEIGHTS,
     PROTOCOL_VERSION,
@@ -25,7 +35,15 @@ from fedstill_proto.messages import (
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import TO_WIRE, Encoding, SoftLabelCodec, decode_soft_labels
-from fedstill_proto.soft_labels.delta_base import DeltaBase, decode_answer, encode_answer
+from fedstill_proto.soft_labels.delta_base import (
+    CodedAnswer,
+    DeltaBase,
+    MeasuredLabels,
+    ReceivedLabels,
+    decode_answers,
+    encode_answers,
+    measure_answers,
+)
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
@@ -177,7 +195,123 @@ def summary_and_table(
     moves: Moves | None = None,
 ) -> tuple[bytes, BaseTable | None]:
     """Encode a summary; also returns what the device must keep so that its next answer can be a delta."""
-    soft_labels, table = _labels(summary, codec, delta_base)
+    return summaries_and_tables([summary], codec=codec, delta_bases=[delta_base], moves=moves)[0]
+
+
+def summaries_and_tables(
+    summaries: Sequence[SoftLabelSummary],
+    *,
+    codec: SoftLabelCodec | None,
+    delta_bases: Sequence[DeltaBase | None] | None = None,
+    moves: Moves | None = None,
+) -> list[tuple[bytes, BaseTable | None]]:
+    """The same of the summaries of many devices, whose soft labels are coded together."""
+    labels = [summary.statistics.soft_labels for summary in summaries]
+    coded: dict[int, tuple[pb.SoftLabels, BaseTable | None]] = {}
+    places = [place for place, own in enumerate(labels) if own is not None]
+    said = [own for own in labels if own is not None]
+    if said:
+        codec = _codec_for(codec, summaries[places[0]])
+    if said and codec is not None and codec.encoding is Encoding.LEVELS:
+        answers = encode_answers(said, codec, _delta_bases(summaries, delta_bases, places))
+        coded = dict(zip(places, answers, strict=True))
+    elif codec is not None:
+        coded = {place: (codec.encode(own), None) for place, own in zip(places, said, strict=True)}
+    return [
+        (seal(_message(summary, coded.get(place, (None, None))[0], moves)), coded.get(place, (None, None))[1])
+        for place, summary in enumerate(summaries)
+    ]
+
+
+class MeasuredSummary(NamedTuple):
+    """What becomes of a summary on its way.
+
+    Attributes:
+        statistics: As the server decodes them.
+        bytes: How many bytes the summary takes.
+        table: What the device must keep so that its next answer can be a delta.
+    """
+
+    statistics: PrivateStatistics
+    bytes: int
+    table: BaseTable | None = None
+
+
+def measured_summaries(
+    summaries: Sequence[SoftLabelSummary],
+    *,
+    codec: SoftLabelCodec | None,
+    delta_bases: Sequence[DeltaBase | None] | None = None,
+    moves: Moves | None = None,
+) -> list[MeasuredSummary]:
+    """What `decode_summary` makes of `summaries_and_tables`, and their bytes, without making them."""
+    labels = [summary.statistics.soft_labels for summary in summaries]
+    places = [place for place, own in enumerate(labels) if own is not None]
+    said = [own for own in labels if own is not None]
+    measured: dict[int, MeasuredLabels] = {}
+    if said:
+        codec = _codec_for(codec, summaries[places[0]])
+    if said and codec is not None and codec.encoding is Encoding.LEVELS:
+        answers = measure_answers(said, codec, _delta_bases(summaries, delta_bases, places))
+        measured = dict(zip(places, answers, strict=True))
+    elif codec is not None:
+        for place, own in zip(places, said, strict=True):
+            message = codec.encode(own)
+            measured[place] = MeasuredLabels(decode_soft_labels(message, field="labels"), message)
+    results = []
+    for place, summary in enumerate(summaries):
+        own_labels = measured.get(place)
+        message = _message(summary, None if own_labels is None else own_labels.message, moves, measure=True)
+        statistics = summary.statistics
+        if summary.sum_keys is None:
+            statistics = _received(statistics, own_labels, moves)
+        table = None if own_labels is None else own_labels.table
+        results.append(MeasuredSummary(statistics, sealed_bytes(message), table))
+    return results
+
+
+def _received(
+    statistics: PrivateStatistics, labels: MeasuredLabels | None, moves: Moves | None
+) -> PrivateStatistics:
+    """Statistics as the server decodes them."""
+    features = statistics.features
+    anchors = 0 if features is None else features.shape[1]
+    parameters, bits = statistics.parameters, _bits_of(moves)
+    return replace(
+        statistics,
+        soft_labels=None if labels is None else labels.received,
+        parameters=received_student(parameters) if moves is None else moves.received(parameters),
+        features=None
+        if features is None or anchors == 0
+        else _decode_cosines(_cosine_bytes(features), len(features), anchors),
+        control_variates=rounded(statistics.control_variates, bits=bits),
+    )
+
+
+def _codec_for(codec: SoftLabelCodec | None, summary: SoftLabelSummary) -> SoftLabelCodec:
+    if codec is None:
+        raise InvalidValue(
+            "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
+        )
+    return codec
+
+
+def _delta_bases(
+    summaries: Sequence[SoftLabelSummary], bases: Sequence[DeltaBase | None] | None, places: Iterable[int]
+) -> list[DeltaBase | None]:
+    """The bases for the rows that these answer."""
+    if bases is None:
+        return [None for _ in places]
+    return [
+        None if (base := bases[place]) is None else base.of_answered(summaries[place].statistics.answered)
+        for place in places
+    ]
+
+
+def _message(
+    summary: SoftLabelSummary, labels: pb.SoftLabels | None, moves: Moves | None, *, measure: bool = False
+) -> pb.SoftLabelSummary:
+    """The message; measure: one as long, in which the parameters are zeros."""
     message = pb.SoftLabelSummary(
         protocol_version=PROTOCOL_VERSION,
         run=summary.run,
@@ -186,26 +320,38 @@ def summary_and_table(
         kind=KIND_NUMBERS[summary.kind],
     )
     if summary.sum_keys is None:
-        message.statistics.CopyFrom(_encoded_statistics(summary.statistics, soft_labels, moves))
+        encoded = _encoded_statistics(summary.statistics, labels, moves, measure=measure)
+        message.statistics.CopyFrom(encoded)
     else:
         message.sum_keys.CopyFrom(encode_keys(summary.sum_keys))
-    return seal(message), table
+    return message
 
 
 def _encoded_statistics(
-    statistics: PrivateStatistics, soft_labels: pb.SoftLabels | None, moves: Moves | None
+    statistics: PrivateStatistics,
+    soft_labels: pb.SoftLabels | None,
+    moves: Moves | None,
+    *,
+    measure: bool,
 ) -> pb.PrivateStatistics:
-    encode = encode_tensors if moves is None else moves.encode
+    bits = _bits_of(moves)
+    if measure:
+        parameters = blank_tensors(statistics.parameters, bits=bits)
+        control_variates = blank_tensors(statistics.control_variates, bits=bits)
+    else:
+        encode = encode_tensors if moves is None else moves.encode
+        parameters = encode(statistics.parameters)
+        control_variates = encode_tensors(statistics.control_variates, bits=bits)
     return pb.PrivateStatistics(
         soft_labels=soft_labels,
         present_classes=statistics.present_classes.tolist(),
         class_examples=statistics.class_examples.tolist(),
-        parameters=encode(statistics.parameters),
+        parameters=parameters,
         examples=statistics.examples,
         answered=b"" if statistics.answered is None else _bits(statistics.answered),
         features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
         noised=() if statistics.noised is None else statistics.noised.tolist(),
-        control_variates=encode_tensors(statistics.control_variates, bits=_bits_of(moves)),
+        control_variates=control_variates,
     )
 
 
@@ -220,6 +366,51 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
         MissingBase: It is coded against a table that this side does not hold.
         WireError: It is not the summary that was asked for; the error names the field.
     """
+    summary = decode_summaries([(blob, expected)])[0]
+    if isinstance(summary, WireError):
+        raise summary
+    return summary
+
+
+def decode_summaries(answers: Sequence[tuple[bytes, Expected]]) -> list[SoftLabelSummary | WireError]:
+    """Decode the summaries of many devices, whose soft labels are decoded together.
+
+    Args:
+        answers: The bytes that each sent, and what it was asked for.
+
+    Returns:
+        Of each what `decode_summary` returns, or the error that it raises.
+    """
+    results: list[SoftLabelSummary | WireError | None] = [None] * len(answers)
+    opened: dict[int, _Opened] = {}
+    for place, (blob, expected) in enumerate(answers):
+        try:
+            opened[place] = _opened(blob, expected)
+        except FieldError as error:
+            results[place] = WireError.of(error)
+    coded = {place: one.coded for place, one in opened.items() if one.coded is not None}
+    labels = dict(zip(coded, decode_answers(list(coded.values())), strict=True))
+    for place, one in opened.items():
+        try:
+            results[place] = _summary_of(one, labels.get(place))
+        except FieldError as error:
+            results[place] = WireError.of(error)
+    return [result for result in results if result is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A summary's message, checked up to its soft labels."""
+
+    message: pb.SoftLabelSummary
+    expected: Expected
+    answered: BoolArray | None = None
+    rows: int = 0
+    labels: ReceivedLabels | None = None
+    coded: CodedAnswer | None = None  # those that are yet to be decoded
+
+
+def _opened(blob: bytes, expected: Expected) -> _Opened:
     message = open_sealed(blob, pb.SoftLabelSummary(), size_limit_bytes=expected.size_limit_bytes)
     if message.run != expected.run:
         raise WireError("run", f"{message.run[:64]!r}, expected {expected.run!r}")
@@ -234,39 +425,52 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
         raise WireError("statistics.features", "missing")  # a device without examples sends empty ones
     if message.HasField("sum_keys") != expected.summing:
         raise WireError("sum_keys", "missing" if expected.summing else "present, but no sum was asked for")
-    try:
-        if expected.summing:
-            if message.HasField("statistics"):
-                raise WireError("statistics", "beside the keys of a sum")
-            keys = decode_keys(message.sum_keys)
-            return SoftLabelSummary(
-                message.run, message.round, message.family, kind, PrivateStatistics(), sum_keys=keys
-            )
-        statistics, table = _decode_statistics(message.statistics, expected)
-        return SoftLabelSummary(message.run, message.round, message.family, kind, statistics, table)
-    except InvalidValue as error:
-        raise WireError(error.field, error.problem) from None
+    if expected.summing:
+        if message.HasField("statistics"):
+            raise WireError("statistics", "beside the keys of a sum")
+        return _Opened(message, expected)
+    statistics = message.statistics
+    if expected.noising is not None:
+        return _Opened(message, expected)
+    if statistics.noised:
+        raise WireError("statistics.noised", "present, but no noise was asked for")
+    answered = _decode_answered(statistics.answered, expected)
+    _check_classes(statistics, expected)
+    rows = len(statistics.present_classes)
+    if expected.kind is SummaryKind.PUBLIC_SET:
+        rows = expected.rows if answered is None else int(answered.sum())
+    opened = _Opened(message, expected, answered, rows)
+    if not statistics.HasField("soft_labels"):
+        return opened
+    place, codec, labels = "statistics.soft_labels", expected.codec, statistics.soft_labels
+    if codec is None:
+        raise WireError(place, f"present in a summary of kind {expected.kind.value!r}")
+    _check_codec(labels, codec, expected.classes)
+    if codec.encoding is not Encoding.LEVELS:
+        decoded = decode_soft_labels(labels, field=place, rows=rows, classes=expected.classes)
+        return replace(opened, labels=(decoded, None))
+    delta_base = None if expected.delta_base is None else expected.delta_base.of_answered(answered)
+    return replace(opened, coded=CodedAnswer(labels, codec, delta_base, rows, expected.classes, place))
+
+
+def _summary_of(opened: _Opened, labels: ReceivedLabels | WireError | None) -> SoftLabelSummary:
+    """The summary, with the soft labels that were yet to be decoded."""
+    if isinstance(labels, WireError):
+        raise labels
+    message, expected = opened.message, opened.expected
+    header = message.run, message.round, message.family, expected.kind
+    if expected.summing:
+        return SoftLabelSummary(*header, PrivateStatistics(), sum_keys=decode_keys(message.sum_keys))
+    if expected.noising is not None:
+        return SoftLabelSummary(*header, _decode_noised(message.statistics, expected, expected.noising))
+    said, table = (None, None) if (received := labels or opened.labels) is None else received
+    return SoftLabelSummary(*header, _decode_statistics(message.statistics, opened, said), table)
 
 
 def _decode_statistics(
-    message: pb.PrivateStatistics, expected: Expected
-) -> tuple[PrivateStatistics, BaseTable | None]:
-    if expected.noising is not None:
-        return _decode_noised(message, expected, expected.noising), None
-    if message.noised:
-        raise WireError("statistics.noised", "present, but no noise was asked for")
-    labels: SoftLabels | None = None
-    table: BaseTable | None = None
-    answered = _decode_answered(message.answered, expected)
-    _check_classes(message, expected)
-    rows = len(message.present_classes)
-    if expected.kind is SummaryKind.PUBLIC_SET:
-        rows = expected.rows if answered is None else int(answered.sum())
-    if message.HasField("soft_labels") and expected.codec is not None:
-        labels, table = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
-    elif message.HasField("soft_labels"):
-        raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
-    bits = _bits_of(expected.moves)
+    message: pb.PrivateStatistics, opened: _Opened, labels: SoftLabels | None
+) -> PrivateStatistics:
+    expected, bits = opened.expected, _bits_of(opened.expected.moves)
     decode = decode_student if expected.moves is None else expected.moves.decode
     place, specs = "statistics.parameters", expected.parameters
     parameters = _of_specs(decode(message.parameters, place), specs, place)
@@ -279,10 +483,10 @@ def _decode_statistics(
             class_examples=np.array(message.class_examples, np.int64),
             parameters=parameters,
             examples=message.examples,
-            answered=answered,
-            features=_decode_cosines(message.features, rows, expected.anchors),
+            answered=opened.answered,
+            features=_decode_cosines(message.features, opened.rows, expected.anchors),
             control_variates=control_variates,
-        ), table
+        )
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
 
@@ -358,21 +562,6 @@ def _decode_cosines(data: bytes, rows: int, anchors: int) -> FloatArray | None:
     return codes.astype(np.float32) / np.float32(_COSINE_STEPS)
 
 
-def _decode_labels(
-    message: pb.SoftLabels,
-    expected: Expected,
-    codec: SoftLabelCodec,
-    rows: int,
-    answered: BoolArray | None,
-) -> tuple[SoftLabels, BaseTable | None]:
-    place = "statistics.soft_labels"
-    _check_codec(message, codec, expected.classes)
-    if codec.encoding is Encoding.LEVELS:
-        delta_base = None if expected.delta_base is None else expected.delta_base.of_answered(answered)
-        return decode_answer(message, codec, delta_base, rows=rows, classes=expected.classes, field=place)
-    return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes), None
-
-
 def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:
     if labels.encoding != TO_WIRE[codec.encoding]:
         problem = f"{labels.encoding}, expected {TO_WIRE[codec.encoding]} ({codec.encoding.value})"
@@ -390,19 +579,3 @@ def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, .
         if sent != asked:
             return f"number {index} is {sent.name} {sent.shape}, expected {asked.name} {asked.shape}"
     return f"{len(got)} arrays, expected {len(expected)}"
-
-
-def _labels(
-    summary: SoftLabelSummary, codec: SoftLabelCodec | None, delta_base: DeltaBase | None
-) -> tuple[pb.SoftLabels | None, BaseTable | None]:
-    labels = summary.statistics.soft_labels
-    if labels is None:
-        return None, None
-    if codec is None:
-        raise InvalidValue(
-            "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
-        )
-    if codec.encoding is Encoding.LEVELS:
-        delta_base = None if delta_base is None else delta_base.of_answered(summary.statistics.answered)
-        return encode_answer(labels, codec, delta_base)
-    return codec.encode(labels), None

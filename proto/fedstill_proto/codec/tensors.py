@@ -39,6 +39,15 @@ def encode_tensors(parameters: Parameters, *, bits: int = FLOAT_WEIGHTS) -> list
     return [_encoded(name, array, _bits_of(name, bits)) for name, array in parameters.items()]
 
 
+def blank_tensors(parameters: Parameters, *, bits: int = FLOAT_WEIGHTS) -> list[pb.Tensor]:
+    """Messages as long as those of `encode_tensors`, in which all numbers are zeros."""
+    blank = []
+    for name, array in parameters.items():
+        data, scales = weight_bytes(ParameterSpec(name, array.shape), bits=bits)
+        blank.append(pb.Tensor(name=name, shape=array.shape, data=bytes(data), scales=bytes(scales)))
+    return blank
+
+
 def decode_tensors(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOAT_WEIGHTS) -> Parameters:
     """The parameters of messages; raises WireError, whose field starts with `field`."""
     parameters: Parameters = {}
@@ -61,6 +70,11 @@ def decode_tensors(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOA
 def decode_student(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOAT_WEIGHTS) -> Parameters:
     """A whole student, whose running variances are none below 0; raises WireError as `decode_tensors`."""
     return with_variances(decode_tensors(tensors, field, bits=bits))
+
+
+def received_student(parameters: Parameters) -> Parameters:
+    """What `decode_student` makes of `encode_tensors`."""
+    return with_variances({name: array.copy() for name, array in parameters.items()})
 
 
 def rounded(parameters: Parameters, *, bits: int) -> Parameters:
@@ -114,6 +128,14 @@ class Moves:
             moved = {name: array - self.given[name] for name, array in student.items()}
         check_parameters(moved)
         return encode_tensors(moved, bits=self.bits)
+
+    def received(self, student: Parameters) -> Parameters:
+        """What `decode` makes of `encode`; raises InvalidValue as both."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = {name: array - self.given[name] for name, array in student.items()}
+            check_parameters(moved)
+            arrived = rounded(moved, bits=self.bits)
+            return with_variances({name: self.given[name] + array for name, array in arrived.items()})
 
     def decode(self, tensors: Iterable[pb.Tensor], field: str) -> Parameters:
         """The student of `encode`; raises WireError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,10 @@ from fedstill_proto.soft_labels.label_arrays import (
     TopKSoftLabels,
     check_probabilities,
     check_sums,
+    joined_labels,
     keep_top_k,
+    labels_kind,
+    together_in_parts,
     unchecked_dense,
 )
 from fedstill_proto.soft_labels.largest_remainder import SHARES, dequantize, quantize
@@ -132,6 +136,17 @@ class SoftLabelCodec:
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
         return quantized(labels, k=self.k, bits=self.bits, grid=self.grid)
+
+    def levels_of(self, labels: Sequence[SoftLabels]) -> list[Levels]:
+        """`levels` of the soft labels of each device."""
+        levels: list[Levels | None] = [None] * len(labels)
+        sizes = [one.rows * one.classes for one in labels]
+        for places in together_in_parts(sizes, [labels_kind(one) for one in labels]):
+            together = self.levels(joined_labels([labels[place] for place in places]))
+            parts = together.split([labels[place].rows for place in places])
+            for place, part in zip(places, parts, strict=True):
+                levels[place] = part
+        return [one for one in levels if one is not None]
 
     def rounded(self, labels: FloatArray | SoftLabels) -> SoftLabels:
         """Probabilities [rows, classes] as the receiver will see them."""

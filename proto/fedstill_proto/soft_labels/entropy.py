@@ -12,7 +12,7 @@ refuses any other bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -27,14 +27,13 @@ from fedstill_proto.soft_labels.entropy_model import (
     SymbolWriter,
     code_levels,
 )
+from fedstill_proto.soft_labels.label_arrays import together_in_parts
 from fedstill_proto.soft_labels.levels import Levels, joined_levels
 from fedstill_proto.soft_labels.range_coder import Undecodable, range_decoder, range_encoder
 
 PLAIN, ENTROPY, TASK_BASE, TABLE_BASE = range(4)
 # Two bases of one round have the same beginning of a digest once in 2**32, as a damaged message does.
 TABLE_NAME_BYTES = 4
-# What is coded together: numpy's work is shared, and the arrays stay in a processor's cache.
-_DEVICES_TOGETHER, _CODES_TOGETHER = 64, 1 << 18
 
 
 class MissingBase(WireError):
@@ -89,15 +88,21 @@ def encode_all(
     return data
 
 
-def encoded_bytes(
-    levels: Sequence[Levels], *, entropy: bool, bases: Sequence[Bases] | None = None
-) -> list[int]:
-    """How many bytes `encode_all` makes of each; plain bits are counted without being made."""
-    plain = [1 + packed_bytes(LevelShape.of(one)) for one in levels]
+class Coding(NamedTuple):
+    """How levels are written: in which form (see above), in how many bytes."""
+
+    form: int
+    bytes: int
+
+
+def codings(levels: Sequence[Levels], *, entropy: bool, bases: Sequence[Bases] | None = None) -> list[Coding]:
+    """How `encode_all` writes each, without plain bits being made."""
+    plain = [Coding(PLAIN, 1 + packed_bytes(LevelShape.of(one))) for one in levels]
     if not entropy:
         return plain
     data = _entropy_coded(levels, [NO_BASES] * len(levels) if bases is None else bases)
-    return [min(len(one), other) for one, other in zip(data, plain, strict=True)]
+    coded = [Coding(one[0], len(one)) for one in data]
+    return [min(both, key=lambda one: one.bytes) for both in zip(plain, coded, strict=True)]
 
 
 def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[bytes]:
@@ -109,7 +114,7 @@ def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[byt
         against.append(base)
         form = ENTROPY if base is None else TASK_BASE if own.table is None else TABLE_BASE
         starts.append(bytes([form]) + (b"" if own.table is None else own.table.digest()[:TABLE_NAME_BYTES]))
-    for places in _together([one.codes.size for one in levels], [one is not None for one in against]):
+    for places in together_in_parts([one.codes.size for one in levels], [one is not None for one in against]):
         encoders = [range_encoder() for _ in places]
         together = [base for place in places if (base := against[place]) is not None]
         code_levels(
@@ -122,23 +127,6 @@ def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[byt
         for place, encoder in zip(places, encoders, strict=True):
             data[place] = starts[place] + encoder.finish()
     return data
-
-
-def _together(codes: Sequence[int], kinds: Sequence[object]) -> Iterator[list[int]]:
-    """Places of the same kind in parts of not too many devices and codes."""
-    for kind in dict.fromkeys(kinds):
-        part: list[int] = []
-        size = 0
-        for place, own in enumerate(codes):
-            if kinds[place] != kind:
-                continue
-            if part and (len(part) == _DEVICES_TOGETHER or size + own > _CODES_TOGETHER):
-                yield part
-                part, size = [], 0
-            part.append(place)
-            size += own
-        if part:
-            yield part
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +208,7 @@ def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
             results[place] = error
     chosen = list(bodies)
     kinds = [(replace(coded[place].shape, rows=0), bodies[place][1] is None) for place in chosen]
-    for part in _together([coded[place].shape.codes for place in chosen], kinds):
+    for part in together_in_parts([coded[place].shape.codes for place in chosen], kinds):
         places = [chosen[number] for number in part]
         shape = coded[places[0]].shape
         bases = [base for place in places if (base := bodies[place][1]) is not None]
@@ -245,7 +233,7 @@ def _read(
     reader = SymbolReader([range_decoder(body) for body in bodies], [range_encoder() for _ in bodies])
     together = code_levels(reader, shape, rows, None, base)
     good = reader.finish(bodies)
-    parts = together.split(rows.counts)
+    parts = together.split(rows.counts.tolist())
     if good.all() and _is_valid(together):
         return list(parts)
     levels: list[Levels | InvalidValue | None] = [None] * len(bodies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 
 # How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
 ROW_SUM_TOLERANCE = 1e-3
+_MOST_TOGETHER, _NUMBERS_TOGETHER = 64, 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,74 @@ def unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
     labels = object.__new__(DenseSoftLabels)
     object.__setattr__(labels, "probabilities", probabilities)
     return labels
+
+
+def unchecked_top_k(indices: IntArray, probabilities: FloatArray, classes: int) -> TopKSoftLabels:
+    """The same of the likeliest classes: labels of whose rows it is known."""
+    labels = object.__new__(TopKSoftLabels)
+    object.__setattr__(labels, "indices", indices)
+    object.__setattr__(labels, "probabilities", probabilities)
+    object.__setattr__(labels, "classes", classes)
+    return labels
+
+
+def joined_labels(parts: Sequence[SoftLabels]) -> SoftLabels:
+    """The rows of all parts, one after another; there is a part, and all are alike but for their rows."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, TopKSoftLabels):
+        kept = [part for part in parts if isinstance(part, TopKSoftLabels)]
+        return unchecked_top_k(
+            np.concatenate([part.indices for part in kept]),
+            np.concatenate([part.probabilities for part in kept]),
+            first.classes,
+        )
+    rows = np.concatenate([part.dense() for part in parts])
+    return GaussianSoftLabels(rows) if isinstance(first, GaussianSoftLabels) else unchecked_dense(rows)
+
+
+def split_labels(labels: SoftLabels, counts: Iterable[int]) -> list[SoftLabels]:
+    """The labels in parts of so many rows each, without another look at them."""
+    parts: list[SoftLabels] = []
+    start = 0
+    for count in counts:
+        rows = slice(start, start + count)
+        if isinstance(labels, TopKSoftLabels):
+            parts.append(unchecked_top_k(labels.indices[rows], labels.probabilities[rows], labels.classes))
+        elif isinstance(labels, GaussianSoftLabels):
+            parts.append(GaussianSoftLabels(labels.values[rows]))
+        else:
+            parts.append(unchecked_dense(labels.probabilities[rows]))
+        start += count
+    return parts
+
+
+def labels_kind(labels: SoftLabels) -> tuple[type, int, int]:
+    """What is the same of labels whose rows can be joined."""
+    return type(labels), labels.classes, labels.k if isinstance(labels, TopKSoftLabels) else 0
+
+
+def together_in_parts(sizes: Sequence[int], kinds: Sequence[object]) -> Iterator[list[int]]:
+    """Places of what is of one kind, in parts that are worth being worked on together.
+
+    Work on many devices at once shares what numpy takes for each step, as long as the arrays stay in a
+    processor's cache.
+
+    Args:
+        sizes: How many numbers each has.
+        kinds: What is the same of those that can be worked on together.
+    """
+    parts: dict[object, list[int]] = {}
+    numbers: dict[object, int] = {}
+    for place, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
+        part = parts.setdefault(kind, [])
+        if part and (len(part) == _MOST_TOGETHER or numbers[kind] + size > _NUMBERS_TOGETHER):
+            yield part
+            part = parts[kind] = []
+        numbers[kind] = size + (numbers[kind] if part else 0)
+        part.append(place)
+    yield from parts.values()
 
 
 def check_probabilities(probabilities: FloatArray) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ from fedstill_proto.soft_labels.label_arrays import (
     TopKSoftLabels,
     check_indices,
     keep_top_k,
+    split_labels,
+    together_in_parts,
 )
 from fedstill_proto.soft_labels.largest_remainder import dequantize, quantize
 
@@ -113,19 +115,15 @@ class Levels:
         codes = np.concatenate([self.codes, other.codes])
         return Levels(codes, self.classes, self.bits, self.grid, indices)
 
-    def split(self, counts: IntArray) -> list[Levels]:
+    def split(self, counts: Iterable[int]) -> list[Levels]:
         """The levels in parts of so many rows each."""
-        ends = np.cumsum(counts).tolist()
-        return [
-            unchecked_levels(
-                self.codes[start:end],
-                self.classes,
-                self.bits,
-                self.grid,
-                None if self.indices is None else self.indices[start:end],
-            )
-            for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+        parts, start = [], 0
+        for count in counts:
+            rows = slice(start, start + count)
+            indices = None if self.indices is None else self.indices[rows]
+            parts.append(unchecked_levels(self.codes[rows], self.classes, self.bits, self.grid, indices))
+            start += count
+        return parts
 
     def is_like(self, other: Levels) -> bool:
         """Whether the two differ in their rows only."""
@@ -178,6 +176,18 @@ def joined_levels(parts: Sequence[Levels]) -> Levels:
         indices = np.concatenate([part.indices for part in parts if part.indices is not None])
     codes = np.concatenate([part.codes for part in parts])
     return unchecked_levels(codes, first.classes, first.bits, first.grid, indices)
+
+
+def soft_labels_of(levels: Sequence[Levels]) -> list[SoftLabels]:
+    """The distributions that the codes of each device stand for."""
+    labels: list[SoftLabels | None] = [None] * len(levels)
+    kinds = [(one.classes, one.k, one.bits, one.grid) for one in levels]
+    for places in together_in_parts([one.codes.size for one in levels], kinds):
+        together = joined_levels([levels[place] for place in places]).soft_labels()
+        parts = split_labels(together, [levels[place].rows for place in places])
+        for place, part in zip(places, parts, strict=True):
+            labels[place] = part
+    return [one for one in labels if one is not None]
 
 
 def buckets_of(classes: int, k: int) -> int:
