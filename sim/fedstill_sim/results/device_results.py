@@ -155,13 +155,12 @@ class DeviceFigures:
             )
         counts = [getattr(device, "class_counts", ()) for device in devices]
         most = max(map(len, counts), default=0)
+        filled = np.array([[*own, *[0] * (most - len(own))] for own in counts], np.int64)
         return cls(
             np.array([_number(device.personal_accuracy) for device in devices], np.float64),
             np.array([_number(device.global_accuracy) for device in devices], np.float64),
             np.array([getattr(device, "summaries_counted", 0) for device in devices], np.int64),
-            np.array([[*own, *[0] * (most - len(own))] for own in counts], np.int64).reshape(
-                len(counts), most
-            ),
+            filled.reshape(len(counts), most),
         )
 
 
