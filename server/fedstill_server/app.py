@@ -20,6 +20,7 @@ from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.plugins import search_current_folder
 from fedstill_server.relay.folder import RelayFolder
 from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.pacing import PacedGrid
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_enrolled, read_fleet_config
 from fedstill_server.tasks import load_public, load_test
@@ -48,7 +49,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _run_simulated(grid: Grid, folder: Path) -> None:
-    """Run the rounds of a simulated fleet: nodes are who they say they are, and rounds follow at once."""
+    """Run the rounds of a simulated fleet: nodes are who they say they are, and rounds follow as the Grid says, or at once."""
     config = read_fleet_config(folder)
     public, test = load_public(folder, config), load_test(folder, config)
     store = RunStore(folder)
@@ -60,6 +61,7 @@ def _run_simulated(grid: Grid, folder: Path) -> None:
             test=test,
             store=store,
             enrolled=functools.partial(read_enrolled, folder),
+            pacing=grid.pacing if isinstance(grid, PacedGrid) else None,
         ).run()
     finally:
         store.close()

@@ -34,6 +34,8 @@ from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, com
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
+from fedstill_sim.traces.generated import GENERATED
+from fedstill_sim.traces.rule import TraceRule
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
@@ -63,6 +65,7 @@ class SimulationConfig:
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
     participation: Availability | None = None  # None: every device is there, and time does not pass
+    trace: TraceRule | None = None  # what stands in its place where devices live by a trace
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     attack: AttackPlan | None = None  # None: every device is honest
     normalize: str = "auto"
@@ -164,7 +167,8 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         owner_share_asked=request.owner_share is not None,
         baselines=baselines_of(request),
         tradeoff=TRADEOFF_WEIGHTS if request.tradeoff else (),
-        participation=_participation(request),
+        participation=None if request.trace else _participation(request),
+        trace=_trace(request, fleet, data.devices),
         engine=EngineConfig(name=request.engine, processes=request.processes),
         attack=plan,
         reading=request.reading,
@@ -268,6 +272,28 @@ def _check_tradeoff(defaults: Defaults, fleet: FleetConfig, *, attacked: bool) -
     for reason, holds in reasons.items():
         if holds:
             raise ConfigError(f"--tradeoff: {reason}; leave it out")
+
+
+def _trace(request: RunRequest, fleet: FleetConfig, devices: int) -> TraceRule | None:
+    """The trace as asked for, read and checked: a hole in it is told before anything is trained."""
+    if request.trace is None:
+        return None
+    asked = {
+        "when": request.trace_when,
+        "interrupted": request.interrupted,
+        "rounds_a_day": request.rounds_a_day,
+        "least_devices": request.least_devices,
+        "round_pause": request.round_pause,
+        "device_seconds": request.device_seconds,
+        "setup_seconds": request.setup_seconds,
+    }
+    source = request.trace
+    if source.partition(":")[0] != GENERATED:
+        source = str(Path(source).absolute())
+    rule = TraceRule(source=source, **{name: value for name, value in asked.items() if value is not None})
+    trace = rule.trace(devices, seed=fleet.seed)
+    rule.check(trace, fleet.cohort)
+    return dataclasses.replace(rule, digest=trace.digest())
 
 
 def _named(fleet: FleetConfig) -> FleetConfig:
