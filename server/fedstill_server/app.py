@@ -49,7 +49,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _run_simulated(grid: Grid, folder: Path) -> None:
-    """Run the rounds of a simulated fleet: nodes are who they say they are, and rounds follow as the Grid says, or at once."""
+    """Run the rounds of a simulated fleet, at once or as its Grid says; nodes are who they say they are."""
     config = read_fleet_config(folder)
     public, test = load_public(folder, config), load_test(folder, config)
     store = RunStore(folder)
