@@ -21,7 +21,7 @@ _COLUMNS = 64  # that are added up at a time: those of all answers stay in a pro
 
 
 def distances(answers: Float64Array, one: Float64Array) -> Float64Array:
-    """The mean squared distances [n] of answers [n, m, K] from one [m, K]; infinite where no row is in both."""
+    """The mean squared distances [n] of answers [n, m, K] from one [m, K]; infinite where they share none."""
     squares = (answers - one) ** 2
     both = ~np.isnan(squares)
     sums = np.where(both, squares, 0).sum(axis=(1, 2))
