@@ -26,11 +26,18 @@ from fedstill_server.tasks import task_of
 
 from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
+from fedstill_sim.data.columns.samples import measured_number
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
-from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line
+from fedstill_sim.request import (
+    COMING_AND_GOING,
+    MOST_KEEPING,
+    RunRequest,
+    baselines_of,
+    command_line,
+)
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
@@ -74,6 +81,8 @@ class SimulationConfig:
     owner_share_asked: bool = False
     reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
     examples_per_device: int | None = None  # drawn with replacement; None is what suits the data
+    evaluate_devices: int | None = None  # how many are measured at most; None is all
+    keep_students: str = "all"  # all, sample or none: whose students a round leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +184,28 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         normalize=request.scaling,
         channels=request.channels,
         examples_per_device=request.examples_per_device,
+        evaluate_devices=measured_number(request.evaluate_devices),
+        keep_students=_keeping(request, fleet, devices=data.devices),
     )
     return RunConfig(fleet=fleet, simulation=simulation)
+
+
+def _keeping(request: RunRequest, fleet: FleetConfig, *, devices: int) -> str:
+    """Whose students are kept, as asked, or as the method needs them."""
+    needed = goes_on(fleet)
+    if request.keep_students not in ("auto", "all") and needed:
+        raise ConfigError(
+            f"--keep-students: {request.keep_students!r} cannot be: under method {fleet.method.name!r} a "
+            "device's next round goes on from its own student, so that all are kept; take all, or --rounds 1"
+        )
+    if request.keep_students != "auto":
+        return request.keep_students
+    return "all" if needed or devices <= MOST_KEEPING else "sample"
+
+
+def goes_on(fleet: FleetConfig) -> bool:
+    """Whether devices need the students that their last round left, as they do from the second round on."""
+    return fleet.rounds > 1 and method_of(fleet.method).goes_on
 
 
 def baseline_config(config: RunConfig, method: str) -> RunConfig:

@@ -17,6 +17,7 @@ from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
 from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
+from fedstill_sim.data.columns.samples import MOST_MEASURED, measured_number
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.tasks import simulation_of, task_of_data
@@ -25,6 +26,8 @@ from fedstill_sim.traces.columns import INTERRUPTED, WHEN
 from fedstill_sim.traces.generated import GENERATED, parse_generator
 
 DEFAULT_DATASET = "digits"
+MOST_KEEPING = 20_000
+"""Devices that all keep their students where nobody says."""
 DEFAULT_BASELINES = ("local", "fedavg")
 
 # Panels of `--help`, beside those of every run.
@@ -215,6 +218,21 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=MACHINE,
     )
+    evaluate_devices: str | None = option(
+        None,
+        "How many devices are measured, of each family its share, drawn by the seed; all, or by default all "
+        f"up to {MOST_MEASURED:,} and else as many. Results then have 95 % intervals.",
+        panel=FLEET,
+        metavar="N|all",
+    )
+    keep_students: str = option(
+        "auto",
+        "Whose own students are kept when a round is over: all, those of a sample (the devices that are "
+        f"measured), or none when the run is; auto is all up to {MOST_KEEPING:,} devices, and else the "
+        "sample where the method starts each round anew.",
+        choices=("auto", "all", "sample", "none"),
+        panel=MACHINE,
+    )
     baselines: tuple[str, ...] = option(
         DEFAULT_BASELINES,
         "What runs beside it, with the same students and the same local work; none switches them off.",
@@ -244,6 +262,7 @@ class RunRequest(RunOptions, OwnDataOptions):
             raise RequestError("--examples-per-device deals out a data set; a fleet in memory is dealt out")
         if self.dataset is not None:
             DATASETS.refuse(self.dataset, self.dealt)
+        measured_number(self.evaluate_devices)
         if self.task:
             TASKS.require([self.task], where="--task")
         if not self.method:
