@@ -81,8 +81,8 @@ def worthwhile_processes(stacks: int) -> int:
 
 
 def fitting_workers(stacks: int) -> Executor:
-    """Return what works for a fleet of so many stacks: processes where they are sure to be worth it, processes
-    that start once a small fleet's rounds have taken as long as they do, or this process for a single stack.
+    """Return what works for a fleet of so many stacks: worker processes, at once where they are sure to be
+    worth it and else once rounds have taken as long as they do to start; this process for a single stack.
     """
     processes = worthwhile_processes(stacks)
     if processes:
