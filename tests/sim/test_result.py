@@ -28,7 +28,6 @@ RECORDS = [
     schema.Timing,
     schema.PrivacyResult,
     schema.AttackResult,
-    schema.DeviceFile,
 ]
 
 

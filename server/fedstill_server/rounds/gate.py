@@ -5,58 +5,25 @@ It never raises, whatever a device sends.
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from fedstill_proto.codec.api import Expected, decode_summaries
+from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_proto.refusal import Refusal
-from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
 
+from fedstill_server.rounds.reasons import TEXT_LIMIT, reason_of
+from fedstill_server.rounds.reasons import Reason as Reason
 from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
 log = logging.getLogger("fedstill.ingest")
-# Longest text of a reason that is kept: devices write part of it.
-_TEXT_LIMIT = 300
-_DECODED_TOGETHER = 256  # replies whose messages are held at once
-
-
-class Reason(enum.Enum):
-    """Why an answer was left out."""
-
-    NO_ANSWER = "no-answer"  # by the deadline
-    UNSENT = "unsent"  # the network did not take the task
-    ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
-    POLICY = "policy"  # the policy of the device's owner does not allow it
-    BUDGET = "budget"  # what that owner lets out is spent
-    NOT_NOW = "not-now"  # the device may not work at the moment
-    ANOTHER_GENERATION = "another-generation"  # the device's package is of another; it looks for a release
-    NO_STUDENT = "no-student"  # the device has lost its own; it gets one with its next task
-    UNASKED = "unasked"  # an answer to no question of this round
-    WRONG_NODE = "wrong-node"  # an answer to another node's question
-    DUPLICATE = "duplicate"  # a second answer of the same node
-    NO_SUMMARY = "no-summary"  # a message without the one record
-    TOO_LARGE = "too-large"
-    UNREADABLE = "unreadable"  # truncated, altered, or something else altogether
-    STALE = "stale"  # it answers a state that is too old (mode async)
-    WRONG_VERSION = "wrong-version"
-    WRONG_RUN = "wrong-run"
-    WRONG_ROUND = "wrong-round"
-    WRONG_FAMILY = "wrong-family"
-    WRONG_KIND = "wrong-kind"
-    WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
-    MISSING_BASE = "missing-base"  # coded against what the receiver does not hold, the task or its answer
-    BAD_VALUES = "bad-values"  # not finite, negative, not adding up
-    SUM = "sum"  # the device is not in a sum that the server cannot open, or too few others were
 
 
 _OF_REFUSALS = {
@@ -102,21 +69,6 @@ class Answer:
     round: int
 
 
-class _Sent(NamedTuple):
-    """Bytes that may be the summary that a question asked for."""
-
-    question: Question
-    blob: bytes
-
-
-class _Refused(NamedTuple):
-    """A reply that is left out, and why."""
-
-    question: Question | None
-    reason: Reason
-    text: str
-
-
 @dataclass
 class Gate:
     """The gate of one round.
@@ -154,24 +106,13 @@ class Gate:
 
     def admit(self, message: Message) -> None:
         """Accept the reply, or quarantine it."""
-        self.admit_all([message])
-
-    def admit_all(self, messages: Sequence[Message]) -> None:
-        """The same of many replies, in their order; they are decoded together, and none disturbs another."""
-        for start in range(0, len(messages), _DECODED_TOGETHER):
-            seen = [self._seen(message) for message in messages[start : start + _DECODED_TOGETHER]]
-            summaries = iter(_decoded([one for one in seen if isinstance(one, _Sent)]))
-            for one in seen:
-                if isinstance(one, _Refused):
-                    self._refuse(*one)
-                    continue
-                question, summary = one.question, next(summaries)
-                if isinstance(summary, SoftLabelSummary):
-                    self.answers.append(Answer(question.device, summary, question.expected.round))
-                elif isinstance(summary, WireError):
-                    self._refuse(question, reason_of(summary), str(summary))
-                else:
-                    self._refuse(question, Reason.UNREADABLE, _unforeseen(summary))
+        try:
+            self._admit(message)
+        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
+        except Exception as error:
+            log.exception("a reply could not be read")
+            question = self.questions.get(_asked_by(message))
+            self._refuse(question, Reason.UNREADABLE, f"{type(error).__name__} while reading it")
 
     def move(self, before: str, now: str) -> None:
         """A question was asked anew: the answer to message `now` is the one that counts."""
@@ -195,92 +136,58 @@ class Gate:
         """How many answers were left out for each reason."""
         return Counter(entry.reason for entry in self.quarantined)
 
-    def _seen(self, message: Message) -> _Sent | _Refused:
-        try:
-            return self._first_look(message)
-        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
-        except Exception as error:
-            log.exception("a reply could not be read")
-            return _Refused(self.questions.get(_asked_by(message)), Reason.UNREADABLE, _unforeseen(error))
-
-    def _first_look(self, message: Message) -> _Sent | _Refused:
-        """Whether the reply answers a question of ours, with bytes that may be a summary."""
+    def _admit(self, message: Message) -> None:
         # Some of Flower's own error replies carry the server's node id: only the question says who it is.
         asked_by = _asked_by(message)
         question = self.questions.get(asked_by)
         if question is None:
             text = f"node {message.metadata.src_node_id} answers message {asked_by[:64]!r}"
-            return _Refused(None, Reason.UNASKED, text)
+            self._refuse(None, Reason.UNASKED, text)
+            return
         if asked_by in self._heard:
             self.uplink_bytes += bytes_in(message)
-            return _Refused(question, Reason.DUPLICATE, "a second answer to the same question")
+            self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
+            return
         self._heard.add(asked_by)
         if message.has_error():
-            return _Refused(question, reason_of_reply(message), error_text(message))
-        if message.metadata.src_node_id != question.node:
+            self._refuse(question, reason_of_reply(message), error_text(message))
+        elif message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)
-            text = f"answered by node {message.metadata.src_node_id}"
-            return _Refused(question, Reason.WRONG_NODE, text)
-        if asked_by in self.stale:
+            self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
+        elif asked_by in self.stale:
             self.uplink_bytes += bytes_in(message)
             text = f"answers round {question.expected.round}, whose state is too old"
-            return _Refused(question, Reason.STALE, text)
+            self._refuse(question, Reason.STALE, text)
+        else:
+            self._decode(message, question)
+
+    def _decode(self, message: Message, question: Question) -> None:
         limit = question.expected.size_limit_bytes
         try:
             blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
         except WireError as error:
             self.uplink_bytes += bytes_in(message)
             too_large = "limit" in error.problem
-            return _Refused(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
+            self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
+            return
         self.uplink_bytes += len(blob)
-        return _Sent(question, blob)
+        try:
+            summary = decode_summary(blob, expected=question.expected)
+        except WireError as error:
+            self._refuse(question, reason_of(error), str(error))
+            return
+        self.answers.append(Answer(question.device, summary, question.expected.round))
 
     def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
         device, node = ("", "") if question is None else (question.device, str(question.node))
         self.quarantined.append(
-            Quarantined(device=device, node=node, reason=reason.value, text=text[:_TEXT_LIMIT])
+            Quarantined(device=device, node=node, reason=reason.value, text=text[:TEXT_LIMIT])
         )
-
-
-def _decoded(sent: Sequence[_Sent]) -> list[SoftLabelSummary | Exception]:
-    """The summary of each, or why there is none."""
-    try:
-        return [*decode_summaries([(one.blob, one.question.expected) for one in sent])]
-    # Nothing that a device sends may end the round: what is not foreseen is the matter of one device.
-    except Exception as error:
-        if len(sent) > 1:
-            return [summary for one in sent for summary in _decoded([one])]
-        log.exception("a reply could not be read")
-        return [error]
-
-
-def _unforeseen(error: Exception) -> str:
-    return f"{type(error).__name__} while reading it"
 
 
 def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
     """A device whose answer does not count."""
     return Quarantined(device=device, node=str(node), reason=reason.value, text=text)
-
-
-def reason_of(error: WireError) -> Reason:
-    """Why a decoder refused an answer, from the field that its error names."""
-    if isinstance(error, MissingBase):
-        return Reason.MISSING_BASE
-    named = {
-        "protocol_version": Reason.WRONG_VERSION,
-        "run": Reason.WRONG_RUN,
-        "round": Reason.WRONG_ROUND,
-        "family": Reason.WRONG_FAMILY,
-        "kind": Reason.WRONG_KIND,
-    }
-    if error.field in named:
-        return named[error.field]
-    if not error.field.startswith("statistics"):
-        return Reason.TOO_LARGE if "limit" in error.problem else Reason.UNREADABLE
-    of_values = error.field.endswith((".values", ".class_examples", "]", ".examples"))
-    of_values = of_values or "no cosine" in error.problem or "steps of the grid" in error.problem
-    return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
 
 
 def reason_of_reply(message: Message) -> Reason:
@@ -297,7 +204,7 @@ def error_text(message: Message) -> str:
     refusal = Refusal.of_code(error.code)
     if refusal is not None:
         return str(refusal)
-    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
+    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:TEXT_LIMIT]
 
 
 def _asked_by(message: Message) -> str:

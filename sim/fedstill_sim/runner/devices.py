@@ -10,24 +10,34 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
+from fedstill_server.methods import build_method
+from fedstill_server.plugins import search_current_folder
 from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
+from fedstill_server.rounds.pacing import AtOnce
 from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_loop import RunLoop
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.tasks import load_public, load_test
 
 from fedstill_sim.attacks.adversaries import Adversaries
+from fedstill_sim.availability import draw_schedule
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pending_replies import PendingReplies
+from fedstill_sim.folder import DEVICES_FOLDER
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
-from fedstill_sim.runner.in_time import VirtualFleet, passes_time
 from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 from fedstill_sim.secure_sums.devices import SumDevices
+from fedstill_sim.stacks.eligible import MESSAGES, STACKS
+from fedstill_sim.stacks.fleet import StackedFleet
+from fedstill_sim.stacks.fleet_columns import ColumnsStore
+from fedstill_sim.stacks.open_fleet import OpenFleet
 from fedstill_sim.workers.pool import usable_cores
 
 ENGINE_FILE = "engine.json"
@@ -39,6 +49,7 @@ class ResourceUse:
 
     processes: int
     peak_memory_mb: float
+    path: str = MESSAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,9 @@ def run_rounds(
 
 def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[int]:
     """Return the devices that have taken part, and so have a student of their own."""
+    columns = ColumnsStore(run.folder / DEVICES_FOLDER, devices=len(names))
+    if columns.exists:
+        return np.flatnonzero(columns.last().installed).tolist()
     store = RunStore(run.folder)
     try:
         last = store.latest()
@@ -112,7 +126,37 @@ def own_students(run: CompletedRounds, data: FleetData) -> dict[int, Parameters]
 
 
 def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
-    """Run the project's own engine behind an in-process Grid, under the server's unmodified ServerApp."""
+    """Run the project's own engine, by the path that the run can take."""
+    search_current_folder()
+    public = load_public(folder, config.fleet)
+    method = build_method(config.fleet, public)
+    if config.path(method) == MESSAGES:
+        return _run_messages(folder, config, stack_sizes)
+    store = RunStore(folder)
+    try:
+        with OpenFleet(
+            folder,
+            stack_sizes=stack_sizes,
+            processes=config.simulation.engine.processes,
+            owner_share=config.owner_share,
+            noise_seed=config.fleet.seed,
+        ) as fleet:
+            RunLoop(
+                StackedFleet(fleet, config.fleet, method),
+                config.fleet,
+                method,
+                public=public,
+                store=store,
+                test=load_test(folder, config.fleet),
+                pacing=AtOnce(config.fleet.rounds, config.fleet.cohort),
+            ).run()
+            return ResourceUse(fleet.processes, sum(fleet.peak_memory_mb), STACKS)
+    finally:
+        store.close()
+
+
+def _run_messages(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
+    """Run it behind an in-process Grid, under the server's unmodified ServerApp."""
     from fedstill_server.app import app
     from fedstill_server.run_folder import FOLDER_KEY
 
@@ -124,15 +168,13 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
         owner_share=config.owner_share,
         noise_seed=config.fleet.seed,
     ) as engine:
-        with _fleet_grid(folder, config, engine, stack_sizes) as grid:
+        with _fleet_grid(folder, config, engine) as grid:
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
         return ResourceUse(engine.processes, sum(engine.peak_memory_mb))
 
 
 @contextmanager
-def _fleet_grid(
-    folder: Path, config: RunConfig, engine: CohortEngine, stack_sizes: dict[str, int]
-) -> Iterator[InProcessGrid]:
+def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
     """Open the virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
     simulation, fleet = config.simulation, config.fleet
     handlers = engine.handlers
@@ -142,14 +184,16 @@ def _fleet_grid(
         handlers = SumDevices(engine.data.device_names, folder, noise_seed=fleet.seed).among(handlers)
     # Who stands between the engine and the Grid reads tasks, too.
     grid = InProcessGrid(devices=simulation.devices, handlers=engine.told.among(handlers))
-    if not passes_time(config):
+    if simulation.participation is None:
         yield grid
         return
+    schedule = draw_schedule(
+        simulation.participation, devices=simulation.devices, rounds=fleet.rounds, seed=fleet.seed
+    )
     pending = PendingReplies(folder)
     over = False
     try:
-        virtual = VirtualFleet(folder, config, engine.data, stack_sizes)
-        virtual.follow(grid, pending, _records(folder))
+        grid.follow_schedule(schedule, pending, committed_rounds=len(_records(folder)))
         yield grid
         over = True
     finally:
@@ -218,4 +262,5 @@ def _engine_result(
         stack_sizes=stack_sizes,
         device_rounds_per_second=device_rounds_per_second(records),
         peak_memory_mb=used.peak_memory_mb,
+        path=used.path,
     )
