@@ -34,10 +34,12 @@ from fedstill_sim.options import (
 from fedstill_sim.request import (
     COMING_AND_GOING,
     DEFAULT_DATASET,
+    TRACE_OPTIONS,
     RequestError,
     RunRequest,
     check_compared,
 )
+from fedstill_sim.traces.commands import add_trace_commands
 
 if TYPE_CHECKING:
     from fedstill_sim.compare.result import Split
@@ -118,7 +120,7 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 """
 
 
-_NOT_AUDITED = ("engine", "adversaries", "attack", "attack_options", *COMING_AND_GOING)
+_NOT_AUDITED = ("engine", "adversaries", "attack", "attack_options", *COMING_AND_GOING, *TRACE_OPTIONS)
 AUDIT_EXAMPLES = """[bold]Examples[/]
 
 [dim]What the default method says of a device's examples, in two rounds:[/]
@@ -452,3 +454,6 @@ def _brief(result: Any) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in ("rounds", "devices")} | {
         "baselines": baselines
     }
+
+
+add_trace_commands(app, told_plainly)

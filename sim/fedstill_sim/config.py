@@ -34,15 +34,24 @@ from fedstill_server.tasks import task_of
 
 from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
+from fedstill_sim.data.columns.samples import measured_number
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
-from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line
+from fedstill_sim.request import (
+    COMING_AND_GOING,
+    MOST_KEEPING,
+    RunRequest,
+    baselines_of,
+    command_line,
+)
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.stacks.eligible import AUTO, STACKS, FleetBehaviour, chosen_path
 from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
+from fedstill_sim.traces.generated import GENERATED
+from fedstill_sim.traces.rule import TraceRule
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
@@ -76,6 +85,7 @@ class SimulationConfig:
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
     participation: Availability | None = None  # None: every device is there, and time does not pass
+    trace: TraceRule | None = None  # what stands in its place where devices live by a trace
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     attack: AttackPlan | None = None  # None: every device is honest
     normalize: str = "auto"
@@ -84,6 +94,8 @@ class SimulationConfig:
     owner_share_asked: bool = False
     reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
     examples_per_device: int | None = None  # drawn with replacement; None is what suits the data
+    evaluate_devices: int | None = None  # how many are measured at most; None is all
+    keep_students: str = "all"  # all, sample or none: whose students a round leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +121,7 @@ class RunConfig:
         behaviour = FleetBehaviour(
             engine=simulation.engine.name,
             lies=simulation.attack is not None,
-            takes_time=simulation.participation is not None,
+            takes_time=simulation.participation is not None or simulation.trace is not None,
         )
         return chosen_path(simulation.engine.path, self.fleet, behaviour, method)
 
@@ -191,17 +203,38 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         owner_share_asked=request.owner_share is not None,
         baselines=baselines_of(request),
         tradeoff=TRADEOFF_WEIGHTS if request.tradeoff else (),
-        participation=_participation(request),
+        participation=None if request.trace else _participation(request),
+        trace=_trace(request, fleet, data.devices),
         engine=EngineConfig(name=request.engine, processes=request.processes, path=request.path),
         attack=plan,
         reading=request.reading,
         normalize=request.scaling,
         channels=request.channels,
         examples_per_device=request.examples_per_device,
+        evaluate_devices=measured_number(request.evaluate_devices),
+        keep_students=_keeping(request, fleet, devices=data.devices),
     )
     config = RunConfig(fleet=fleet, simulation=simulation)
     config.path(build_method(fleet, Examples(data.public_x, data.public_y)))
     return config
+
+
+def _keeping(request: RunRequest, fleet: FleetConfig, *, devices: int) -> str:
+    """Whose students are kept, as asked, or as the method needs them."""
+    needed = goes_on(fleet)
+    if request.keep_students not in ("auto", "all") and needed:
+        raise ConfigError(
+            f"--keep-students: {request.keep_students!r} cannot be: under method {fleet.method.name!r} a "
+            "device's next round goes on from its own student, so that all are kept; take all, or --rounds 1"
+        )
+    if request.keep_students != "auto":
+        return request.keep_students
+    return "all" if needed or devices <= MOST_KEEPING else "sample"
+
+
+def goes_on(fleet: FleetConfig) -> bool:
+    """Whether devices need the students that their last round left, as they do from the second round on."""
+    return fleet.rounds > 1 and method_of(fleet.method).goes_on
 
 
 def baseline_config(config: RunConfig, method: str) -> RunConfig:
@@ -299,6 +332,28 @@ def _check_tradeoff(defaults: Defaults, fleet: FleetConfig, *, attacked: bool) -
     for reason, holds in reasons.items():
         if holds:
             raise ConfigError(f"--tradeoff: {reason}; leave it out")
+
+
+def _trace(request: RunRequest, fleet: FleetConfig, devices: int) -> TraceRule | None:
+    """The trace as asked for, read and checked: a hole in it is told before anything is trained."""
+    if request.trace is None:
+        return None
+    asked = {
+        "when": request.trace_when,
+        "interrupted": request.interrupted,
+        "rounds_a_day": request.rounds_a_day,
+        "least_devices": request.least_devices,
+        "round_pause": request.round_pause,
+        "device_seconds": request.device_seconds,
+        "setup_seconds": request.setup_seconds,
+    }
+    source = request.trace
+    if source.partition(":")[0] != GENERATED:
+        source = str(Path(source).absolute())
+    rule = TraceRule(source=source, **{name: value for name, value in asked.items() if value is not None})
+    trace = rule.trace(devices, seed=fleet.seed)
+    rule.check(trace, fleet.cohort)
+    return dataclasses.replace(rule, digest=trace.digest())
 
 
 def _named(fleet: FleetConfig) -> FleetConfig:

@@ -91,7 +91,7 @@ class _Pace:
 
     def note(self, finished: RoundResult) -> None:
         self.round, self.share = finished.round, 0.0
-        self.quarantined += len(finished.quarantined)
+        self.quarantined += finished.left_out_answers
         if finished.personal_accuracy is not None or finished.global_accuracy is not None:
             self.evaluated = finished
 

@@ -17,17 +17,23 @@ from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
 from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
+from fedstill_sim.data.columns.samples import MOST_MEASURED, measured_number
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.stacks.eligible import AUTO, PATHS
 from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
+from fedstill_sim.traces.columns import INTERRUPTED, WHEN
+from fedstill_sim.traces.generated import GENERATED, parse_generator
 
 DEFAULT_DATASET = "digits"
+MOST_KEEPING = 20_000
+"""Devices that all keep their students where nobody says."""
 DEFAULT_BASELINES = ("local", "fedavg")
 
 # Panels of `--help`, beside those of every run.
 COMING, MACHINE, OUTPUT = ("Devices that come, go and dawdle (in virtual time)", "This machine", "Output")
+TRACED = "Devices that live by a trace (in virtual time)"
 LYING = "Devices that lie"
 
 # Fields of fedstill_sim.availability.Availability.
@@ -40,6 +46,16 @@ COMING_AND_GOING = (
     "away",
     "away_rounds",
     "join_late",
+)
+# What says by which trace devices live; of these above, device_seconds may stand beside it.
+TRACE_OPTIONS = (
+    "trace",
+    "trace_when",
+    "interrupted",
+    "rounds_a_day",
+    "least_devices",
+    "round_pause",
+    "setup_seconds",
 )
 _NEVER_A_MATTER_OF_THE_RESULT = ("processes", "path")
 
@@ -127,6 +143,48 @@ class RunRequest(RunOptions, OwnDataOptions):
     join_late: float | None = option(
         None, "Share of devices that join in some later round.", least=0, most=1, panel=COMING
     )
+    trace: str | None = option(
+        None,
+        "Availability, speed and network of each device: a folder or file of a trace (see fedstill-sim "
+        "trace), or generated, or generated:churn=0.1,zones=0/1 with options of the generator.",
+        panel=TRACED,
+        metavar="FOLDER|FILE|generated",
+    )
+    trace_when: str | None = option(
+        None,
+        "When a device may be asked: while it is charging, or whenever it is online; charging.",
+        choices=WHEN,
+        panel=TRACED,
+    )
+    interrupted: str | None = option(
+        None,
+        "What becomes of a device's work when it is unplugged or goes offline: it fails, or resumes when the "
+        "device is back; fail.",
+        choices=INTERRUPTED,
+        panel=TRACED,
+    )
+    rounds_a_day: int | None = option(
+        None, "Rounds that begin in a day (UTC) at most; no limit.", least=1, panel=TRACED
+    )
+    least_devices: int | None = option(
+        None,
+        "Devices that have to be there when a round begins; as many as it waits for, or half of the fleet.",
+        least=1,
+        panel=TRACED,
+    )
+    round_pause: float | None = option(
+        None,
+        "Seconds from the end of a round to the beginning of the next: a round meets other devices an hour "
+        "later; 0.",
+        least=0,
+        panel=TRACED,
+    )
+    setup_seconds: float | None = option(
+        None,
+        "Seconds of a device's round that are neither arithmetic nor bytes, such as waking up; 10.",
+        least=0,
+        panel=TRACED,
+    )
     adversaries: float | None = option(
         None,
         "Share of the devices that lie, as --attack says; the seed draws which. All accuracies are those of "
@@ -168,6 +226,21 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=MACHINE,
     )
+    evaluate_devices: str | None = option(
+        None,
+        "How many devices are measured, of each family its share, drawn by the seed; all, or by default all "
+        f"up to {MOST_MEASURED:,} and else as many. Results then have 95 % intervals.",
+        panel=FLEET,
+        metavar="N|all",
+    )
+    keep_students: str = option(
+        "auto",
+        "Whose own students are kept when a round is over: all, those of a sample (the devices that are "
+        f"measured), or none when the run is; auto is all up to {MOST_KEEPING:,} devices, and else the "
+        "sample where the method starts each round anew.",
+        choices=("auto", "all", "sample", "none"),
+        panel=MACHINE,
+    )
     baselines: tuple[str, ...] = option(
         DEFAULT_BASELINES,
         "What runs beside it, with the same students and the same local work; none switches them off.",
@@ -197,6 +270,7 @@ class RunRequest(RunOptions, OwnDataOptions):
             raise RequestError("--examples-per-device deals out a data set; a fleet in memory is dealt out")
         if self.dataset is not None:
             DATASETS.refuse(self.dataset, self.dealt)
+        measured_number(self.evaluate_devices)
         if self.task:
             TASKS.require([self.task], where="--task")
         if not self.method:
@@ -212,6 +286,7 @@ class RunRequest(RunOptions, OwnDataOptions):
         self._check_own_data()
         self._check_privacy()
         self._check_attack()
+        self._check_trace()
         if self.engine != "cohort":
             self._check_virtual_time()
 
@@ -232,11 +307,27 @@ class RunRequest(RunOptions, OwnDataOptions):
 
     def _check_virtual_time(self) -> None:
         for one in options_of(type(self)):
-            if one.name in COMING_AND_GOING and getattr(self, one.name) != one.default:
+            if one.name in (*COMING_AND_GOING, *TRACE_OPTIONS) and getattr(self, one.name) != one.default:
                 raise RequestError(
                     f"{one.label} is a matter of virtual time, which --engine {self.engine} does not have; "
                     "leave one of the two out"
                 )
+
+    def _check_trace(self) -> None:
+        """Refuse options of a trace without one, and beside one what a trace says itself."""
+        if self.trace is None:
+            self._belongs(TRACE_OPTIONS, "--trace")
+            return
+        self._beside_trace()
+        if self.trace.partition(":")[0] == GENERATED:
+            parse_generator(self.trace, where="--trace")
+        elif not Path(self.trace).exists():
+            raise RequestError(f"--trace {self.trace}: no such folder or file; name one, or generated")
+
+    def _beside_trace(self) -> None:
+        for one in options_of(type(self)):
+            if one.name in COMING_AND_GOING and one.name != "device_seconds" and getattr(self, one.name):
+                raise RequestError(f"{one.label}: --trace says who is there and how fast; leave one out")
 
     def _check_own_data(self) -> None:
         """Refuse options of one's own data where there are none."""

@@ -40,6 +40,9 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
         "serialized bytes per device and round, as sent. "
         f"{engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
+    if told := result.final.measured_on(data.devices):
+        text = f"Accuracies are {told} (95 % interval of the mean personal accuracy)."
+        console.print(f"[dim]{text}[/dim]", highlight=False, soft_wrap=True)
     _print_participation(console, result)
     for finished in result.rounds:
         if finished.notice:

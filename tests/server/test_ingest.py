@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
-from fedstill_proto.codec.api import Expected
+from fedstill_proto.codec.api import Expected, encode_summary
+from fedstill_proto.codec.envelope import seal
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import pack
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid
+from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_server.rounds import gate as ingest
 from fedstill_server.rounds.gate import Gate, Question, Reason, reason_of
 from fedstill_sim.engine.grid import InProcessGrid
@@ -17,8 +25,6 @@ EXPECTED = Expected("0123abcd", 4, "cnn", SummaryKind.NONE, classes=10)
 
 
 def answer(round_number: int = 4) -> RecordDict:
-    from fedstill_proto.codec.api import encode_summary
-
     summary = SoftLabelSummary("0123abcd", round_number, "cnn", SummaryKind.NONE, PrivateStatistics())
     return pack("SoftLabelSummary", encode_summary(summary, codec=None))
 
@@ -87,14 +93,64 @@ def test_bytes_of_refused_answers_count() -> None:
 
 
 def test_an_error_nobody_foresaw_ends_in_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
-        raise RuntimeError("a bug")
+    def broken(answers: list[tuple[bytes, Expected]]) -> list[SoftLabelSummary | WireError]:
+        if any(blob == odd for blob, _ in answers):
+            raise RuntimeError("a bug")
+        return decode(answers)
 
-    monkeypatch.setattr(ingest, "decode_summary", broken)
-    gate, (reply,) = replies(answer())
-    gate.admit(reply)
+    decode = ingest.decode_summaries
+    monkeypatch.setattr(ingest, "decode_summaries", broken)
+    gate, received = replies(answer(), answer(round_number=3), answer())
+    odd = received[1].content["fedstill"]["SoftLabelSummary"].data
+    gate.admit_all(received)
     assert gate.counts() == {"unreadable": 1}
-    assert gate.quarantined[0].device == "device-0"
+    assert gate.quarantined[0].device == "device-1"
+    assert gate.quarantined[0].text == "RuntimeError while reading it"
+    assert [accepted.device for accepted in gate.answers] == ["device-0", "device-2"]
+
+
+def test_replies_together_come_to_what_they_come_to_one_by_one() -> None:
+    codec = SoftLabelCodec(Encoding.LEVELS, bits=3, grid=Grid.LOG, entropy=True)
+    expected = Expected("0123abcd", 4, "cnn", SummaryKind.PUBLIC_SET, classes=10, codec=codec, rows=30)
+    generator = np.random.default_rng(1)
+    contents: list[RecordDict | Error] = []
+    for number in range(60):
+        rows = generator.dirichlet(np.full(10, 0.2), size=30 + (number == 5)).astype(np.float32)
+        statistics = PrivateStatistics(soft_labels=DenseSoftLabels(rows))
+        summary = SoftLabelSummary("0123abcd", 4, "cnn", SummaryKind.PUBLIC_SET, statistics)
+        blob = bytearray(encode_summary(summary, codec=codec))
+        message = pb.SoftLabelSummary.FromString(bytes(blob))
+        if number % 3 == 1:  # values that nobody writes, in a message that is intact
+            values = bytearray(message.statistics.soft_labels.values)
+            values[generator.integers(len(values))] ^= 1 << generator.integers(8)
+            message.statistics.soft_labels.values = bytes(values)
+            message.ClearField("checksum")
+            blob = bytearray(seal(message))
+        elif number % 7 == 2:
+            blob[generator.integers(len(blob))] ^= 1
+        contents.append(Error(Refusal.POLICY.code) if number == 17 else pack("SoftLabelSummary", bytes(blob)))
+    gates = []
+    for together in (True, False):
+        gate, received = replies(*contents)
+        gate.ask({name: replace(asked, expected=expected) for name, asked in gate.questions.items()})
+        if together:
+            gate.admit_all([*received, received[3]])
+        else:
+            for reply in [*received, received[3]]:
+                gate.admit(reply)
+        gates.append(gate)
+    one, other = gates
+    told = [[(entry.device, entry.reason, entry.text) for entry in gate.quarantined] for gate in gates]
+    assert told[0] == told[1]
+    assert {"bad-values", "unreadable", "policy", "duplicate"} <= set(one.counts())
+    assert one.uplink_bytes == other.uplink_bytes
+    assert [answer.device for answer in one.answers] == [answer.device for answer in other.answers]
+    assert len(one.answers) > 25
+    for mine, yours in zip(one.answers, other.answers, strict=True):
+        labels = mine.summary.statistics.soft_labels, yours.summary.statistics.soft_labels
+        assert labels[0] is not None
+        assert labels[1] is not None
+        np.testing.assert_array_equal(labels[0].dense(), labels[1].dense())
 
 
 @pytest.mark.parametrize(

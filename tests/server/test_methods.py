@@ -72,6 +72,15 @@ def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tupl
 
 
 @pytest.mark.parametrize("method_name", METHODS_OF_ANY_FAMILY)
+def test_a_method_knows_whether_its_rounds_go_on_from_devices_own_students(method_name: str) -> None:
+    method, state = started(fleet_config(method_name))
+
+    task = method.of_round(state, round_number=2).task(state, round_number=2, family=FAMILY, newcomer=False)
+
+    assert method.goes_on == (not task.forgets)
+
+
+@pytest.mark.parametrize("method_name", METHODS_OF_ANY_FAMILY)
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
     config = fleet_config(method_name, {"start_from": "task"})

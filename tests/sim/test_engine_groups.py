@@ -1,5 +1,6 @@
 """Messages become groups with the same task, groups become jobs of whole stacks."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import fedstill_proto.flower_records  # noqa: F401  (before flwr)
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.flower_records import pack
+from fedstill_proto.messages import PublicSoftLabels, StartPlan, StartSource
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group
 from flwr.app import RecordDict
 from hypothesis import given
@@ -89,3 +92,16 @@ def test_more_processes_get_more_and_smaller_jobs(processes: int, jobs: int) -> 
 
 def test_nobody_asked_is_no_job() -> None:
     assert split_group(group_of(0), train_counts=np.ones(1, np.int64), stack_size=8, processes=2) == []
+
+
+def test_a_few_stacks_that_share_the_making_of_a_start_are_one_job() -> None:
+    """Every worker would make it anew."""
+    group = group_of(12)
+    start = StartPlan(source=StartSource.INSTALLED, epochs=3, learning_rate=0.1)
+    known = PublicSoftLabels(np.arange(4), DenseSoftLabels(np.full((4, 10), 0.1, np.float32)))
+    made = replace(group, task=replace(group.task, start=start, soft_targets=known))
+
+    def jobs(of: TaskGroup) -> int:
+        return len(split_group(of, train_counts=np.ones(12, np.int64), stack_size=2, processes=2))
+
+    assert (jobs(group), jobs(made)) == (6, 1)

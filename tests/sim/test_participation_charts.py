@@ -27,7 +27,7 @@ def result() -> RunResult:
 def test_devices_stand_in_groups_of_rising_participation(result: RunResult) -> None:
     groups = by_participation(result.devices)
 
-    assert [[one.summaries_counted for one in group] for group in groups] == [[0, 1], [2, 3], [4], [5, 6]]
+    assert [group.counted.tolist() for group in groups] == [[0, 1], [2, 3], [4], [5, 6]]
 
 
 def test_devices_that_took_part_equally_are_one_group() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 from fedstill_sim.engine import groups
-from fedstill_sim.engine.groups import worthwhile_processes
+from fedstill_sim.engine.groups import fitting_workers, worthwhile_processes
 from fedstill_sim.workers.calls import WorkerLost
-from fedstill_sim.workers.pool import WorkerPool, start_workers
+from fedstill_sim.workers.growing import GrowingPool
+from fedstill_sim.workers.pool import InlineExecutor, WorkerPool, start_workers
 
 PARENT = """
 import os, time
@@ -28,6 +29,19 @@ if __name__ == "__main__":
 def test_small_fleets_need_no_processes(monkeypatch: pytest.MonkeyPatch, stacks: int, processes: int) -> None:
     monkeypatch.setattr(groups, "usable_cores", lambda: 4)
     assert worthwhile_processes(stacks) == processes
+
+
+def test_workers_start_when_they_are_worth_it() -> None:
+    with GrowingPool(2, start_seconds=0.1) as workers:
+        first = workers.submit(os.getpid).result()
+        assert (workers.started, first) == (0, os.getpid())
+        workers.submit(time.sleep, 0.1)
+        assert workers.started == 2
+        assert workers.submit(os.getpid).result() != os.getpid()
+
+
+def test_a_fleet_of_one_stack_never_has_workers() -> None:
+    assert isinstance(fitting_workers(1), InlineExecutor)
 
 
 def test_workers_are_told_to_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,14 @@ WireError with the name of the field that it cannot accept, and nothing else, wh
 
 from __future__ import annotations
 
-from fedstill_proto.codec.summary_codec import Expected, decode_summary, encode_summary
+from fedstill_proto.codec.summary_codec import Expected, decode_summaries, decode_summary, encode_summary
 from fedstill_proto.codec.task_codec import decode_task, encode_task
 from fedstill_proto.message_pieces import TASK_LIMIT_BYTES
 
 __all__ = [
     "TASK_LIMIT_BYTES",
     "Expected",
+    "decode_summaries",
     "decode_summary",
     "decode_task",
     "encode_summary",

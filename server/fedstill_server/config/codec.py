@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from fedstill_proto.errors import FedstillError
@@ -57,10 +57,11 @@ def _value(kind: Any, document: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:  # only `X | None` occurs
         return None if document is None else _value(arguments[0], document, where)
-    if origin in (tuple, list):
+    if origin in (tuple, list, Sequence):
         if not isinstance(document, list):
             raise ConfigError(f"{where}: {_shown(document)} is not a list")
-        return origin(_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(document))
+        made = list if origin is list else tuple
+        return made(_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(document))
     if origin in (dict, Mapping):
         if not isinstance(document, dict):
             raise ConfigError(f"{where}: {_shown(document)} is not an object")

@@ -165,6 +165,14 @@ class Method(WithOptions, ABC):
         return False
 
     @property
+    def goes_on(self) -> bool:
+        """Whether a device's next round goes on from what its last one left of its own student.
+
+        Where none does, a simulation need not keep the student of a device that nobody asks for.
+        """
+        return True
+
+    @property
     def graph_labels(self) -> SoftLabelUse:
         """Which soft labels a device's training graph reads: those of a round, or for its owner's student."""
         return self.soft_labels

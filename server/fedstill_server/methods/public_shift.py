@@ -183,6 +183,10 @@ class PublicShift(Folded):
         )
 
     @property
+    def goes_on(self) -> bool:
+        return False  # each round starts from the device's package, or from the server's weights
+
+    @property
     def usual_downlink(self) -> SoftLabelCodec | None:
         """Coarse where soft labels are all that comes down; beside weights they are the smaller part."""
         return None if self.start_from == TASK else _COARSE

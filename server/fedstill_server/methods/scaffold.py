@@ -58,6 +58,10 @@ class Scaffold(FedAvg):
         }
         return super().start(state).replace(arrays=zeros)
 
+    @property
+    def goes_on(self) -> bool:
+        return True  # with the device's control variates
+
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         task = super().task(state, round_number=round_number, family=family, newcomer=newcomer)
         return replace(task, control_variates=_of_family(state, family))

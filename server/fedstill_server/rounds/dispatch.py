@@ -308,9 +308,15 @@ class OpenRound:
         """
 
         def receive(replies: Iterable[Message]) -> bool:
+            together: list[Message] = []
             for reply in replies:
-                if not self._retry.retry_lost_task(reply):
-                    self.gate.admit(reply)
+                if self._retry.reports_lost_task(reply):
+                    self.gate.admit_all(together)  # what came before it counts first
+                    together = []
+                    if self._retry.retry_lost_task(reply):
+                        continue
+                together.append(reply)
+            self.gate.admit_all(together)
             self.installed |= {answer.device for answer in self.gate.answers}
             events.publish(
                 events.Collected(

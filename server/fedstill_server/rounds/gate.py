@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.api import Expected, decode_summaries
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import SoftLabelSummary
@@ -24,7 +25,7 @@ from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
 log = logging.getLogger("fedstill.ingest")
-
+_DECODED_TOGETHER = 256  # replies whose messages are held at once
 
 _OF_REFUSALS = {
     Refusal.POLICY: Reason.POLICY,
@@ -69,6 +70,21 @@ class Answer:
     round: int
 
 
+class _Sent(NamedTuple):
+    """Bytes that may be the summary that a question asked for."""
+
+    question: Question
+    blob: bytes
+
+
+class _Refused(NamedTuple):
+    """A reply that is left out, and why."""
+
+    question: Question | None
+    reason: Reason
+    text: str
+
+
 @dataclass
 class Gate:
     """The gate of one round.
@@ -106,13 +122,24 @@ class Gate:
 
     def admit(self, message: Message) -> None:
         """Accept the reply, or quarantine it."""
-        try:
-            self._admit(message)
-        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
-        except Exception as error:
-            log.exception("a reply could not be read")
-            question = self.questions.get(_asked_by(message))
-            self._refuse(question, Reason.UNREADABLE, f"{type(error).__name__} while reading it")
+        self.admit_all([message])
+
+    def admit_all(self, messages: Sequence[Message]) -> None:
+        """The same of many replies, in their order; they are decoded together, and none disturbs another."""
+        for start in range(0, len(messages), _DECODED_TOGETHER):
+            seen = [self._seen(message) for message in messages[start : start + _DECODED_TOGETHER]]
+            summaries = iter(_decoded([one for one in seen if isinstance(one, _Sent)]))
+            for one in seen:
+                if isinstance(one, _Refused):
+                    self._refuse(*one)
+                    continue
+                question, summary = one.question, next(summaries)
+                if isinstance(summary, SoftLabelSummary):
+                    self.answers.append(Answer(question.device, summary, question.expected.round))
+                elif isinstance(summary, WireError):
+                    self._refuse(question, reason_of(summary), str(summary))
+                else:
+                    self._refuse(question, Reason.UNREADABLE, _unforeseen(summary))
 
     def move(self, before: str, now: str) -> None:
         """A question was asked anew: the answer to message `now` is the one that counts."""
@@ -136,53 +163,67 @@ class Gate:
         """How many answers were left out for each reason."""
         return Counter(entry.reason for entry in self.quarantined)
 
-    def _admit(self, message: Message) -> None:
+    def _seen(self, message: Message) -> _Sent | _Refused:
+        try:
+            return self._first_look(message)
+        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
+        except Exception as error:
+            log.exception("a reply could not be read")
+            return _Refused(self.questions.get(_asked_by(message)), Reason.UNREADABLE, _unforeseen(error))
+
+    def _first_look(self, message: Message) -> _Sent | _Refused:
+        """Whether the reply answers a question of ours, with bytes that may be a summary."""
         # Some of Flower's own error replies carry the server's node id: only the question says who it is.
         asked_by = _asked_by(message)
         question = self.questions.get(asked_by)
         if question is None:
             text = f"node {message.metadata.src_node_id} answers message {asked_by[:64]!r}"
-            self._refuse(None, Reason.UNASKED, text)
-            return
+            return _Refused(None, Reason.UNASKED, text)
         if asked_by in self._heard:
             self.uplink_bytes += bytes_in(message)
-            self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
-            return
+            return _Refused(question, Reason.DUPLICATE, "a second answer to the same question")
         self._heard.add(asked_by)
         if message.has_error():
-            self._refuse(question, reason_of_reply(message), error_text(message))
-        elif message.metadata.src_node_id != question.node:
+            return _Refused(question, reason_of_reply(message), error_text(message))
+        if message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)
-            self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
-        elif asked_by in self.stale:
+            text = f"answered by node {message.metadata.src_node_id}"
+            return _Refused(question, Reason.WRONG_NODE, text)
+        if asked_by in self.stale:
             self.uplink_bytes += bytes_in(message)
             text = f"answers round {question.expected.round}, whose state is too old"
-            self._refuse(question, Reason.STALE, text)
-        else:
-            self._decode(message, question)
-
-    def _decode(self, message: Message, question: Question) -> None:
+            return _Refused(question, Reason.STALE, text)
         limit = question.expected.size_limit_bytes
         try:
             blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
         except WireError as error:
             self.uplink_bytes += bytes_in(message)
             too_large = "limit" in error.problem
-            self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
-            return
+            return _Refused(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
         self.uplink_bytes += len(blob)
-        try:
-            summary = decode_summary(blob, expected=question.expected)
-        except WireError as error:
-            self._refuse(question, reason_of(error), str(error))
-            return
-        self.answers.append(Answer(question.device, summary, question.expected.round))
+        return _Sent(question, blob)
 
     def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
         device, node = ("", "") if question is None else (question.device, str(question.node))
         self.quarantined.append(
             Quarantined(device=device, node=node, reason=reason.value, text=text[:TEXT_LIMIT])
         )
+
+
+def _decoded(sent: Sequence[_Sent]) -> list[SoftLabelSummary | Exception]:
+    """The summary of each, or why there is none."""
+    try:
+        return [*decode_summaries([(one.blob, one.question.expected) for one in sent])]
+    # Nothing that a device sends may end the round: what is not foreseen is the matter of one device.
+    except Exception as error:
+        if len(sent) > 1:
+            return [summary for one in sent for summary in _decoded([one])]
+        log.exception("a reply could not be read")
+        return [error]
+
+
+def _unforeseen(error: Exception) -> str:
+    return f"{type(error).__name__} while reading it"
 
 
 def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flwr.serverapp import Grid
 
@@ -39,6 +39,14 @@ class Pacing(Protocol):
     def time_text(self) -> str:
         """What time it is, for the record of a round; empty where records are to be the same each time."""
         ...
+
+
+@runtime_checkable
+class PacedGrid(Protocol):
+    """A Grid that may bring the pace of its run, as a simulation's does whose devices follow a trace."""
+
+    @property
+    def pacing(self) -> Pacing | None: ...
 
 
 class AtOnce:

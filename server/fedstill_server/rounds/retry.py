@@ -49,10 +49,15 @@ class TaskRetry:
         self._messages = {**messages, **self._messages}
         self._left = {**dict.fromkeys(messages, _RETRIES), **self._left}
 
+    @staticmethod
+    def reports_lost_task(reply: Message) -> bool:
+        """Whether the reply says that its task was lost."""
+        return bool(reply.has_error() and reply.error.code in _LOST)
+
     def retry_lost_task(self, reply: Message) -> bool:
         """Whether `reply` reports a lost task, and the device is asked again, now or when it is back."""
         before = str(reply.metadata.reply_to_message_id)
-        if not reply.has_error() or reply.error.code not in _LOST or self._left.get(before, 0) == 0:
+        if not self.reports_lost_task(reply) or self._left.get(before, 0) == 0:
             return False
         if before in self._away:
             return True

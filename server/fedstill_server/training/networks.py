@@ -28,18 +28,19 @@ _WORTH_MOVING = 200_000  # parameters
 @contextmanager
 def one_deterministic_thread() -> Iterator[None]:
     """A context whose results do not depend on the machine's load, and that leaves the other cores alone."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # a module whose one attribute its types do not know
     filled = memory.fill_uninitialized_memory
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    # As torch.use_deterministic_algorithms does, which takes two seconds to import torch's compiler.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it has not written, and filling it takes a tenth of a small step.
     memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
+        torch.set_deterministic_debug_mode(strict)
         memory.fill_uninitialized_memory = filled
 
 

@@ -140,4 +140,4 @@ def round_figures(result: RoundResult) -> dict[str, float]:
     """
     named = {name: getattr(result, name) for name in _ROUND_FIGURES}
     figures = {name: float(value) for name, value in named.items() if value is not None}
-    return figures | {"quarantined": float(len(result.quarantined))}
+    return figures | {"quarantined": float(result.left_out_answers)}

@@ -20,7 +20,7 @@ from flwr.app import Error, MetricRecord, RecordDict
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
 from fedstill_sim.engine.grid import Handler
-from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group, worthwhile_processes
+from fedstill_sim.engine.groups import TaskGroup, fitting_workers, group_messages, split_group
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.prefixed import make_prefixed
@@ -30,6 +30,7 @@ from fedstill_sim.engine.told_tasks import ToldTasks
 from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.calls import WorkerLost
+from fedstill_sim.workers.growing import GrowingPool
 from fedstill_sim.workers.pool import start_workers, workers_of
 
 # The code of a simulated device's failure, whose text is shown; a real device sends a word.
@@ -79,14 +80,17 @@ class CohortEngine:
         self._noise_seed = noise_seed
         self._data = load_fleet(self._folder / DATA_FOLDER)
         manifests = {family: self._manifest(family) for family in sorted(self._data.families.names)}
+        self._manifests = manifests
         self._students = FleetStudents(self._folder, self._data, manifests)
         for family in manifests:
             make_prefixed(self._folder, family, self._stack_sizes[family])
         self._worker_ids: set[int] = set()
         self._owns_executor = executor is None
         if executor is None:
-            self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
-            self._executor: Executor = start_workers(self._processes)
+            self._executor: Executor = (
+                fitting_workers(self._stacks()) if processes is None else start_workers(processes)
+            )
+            self._processes = workers_of(self._executor)
         else:
             self._processes = workers_of(executor) if processes is None else processes
             self._executor = executor
@@ -115,6 +119,8 @@ class CohortEngine:
     @property
     def processes(self) -> int:
         """How many worker processes there are; 0 works in this one."""
+        if isinstance(self._executor, GrowingPool):
+            return self._executor.started
         return self._processes
 
     @property
@@ -196,12 +202,15 @@ class CohortEngine:
     ) -> Iterator[tuple[DeviceReply, int, int]]:
         """Yield each device's (reply, place, device), in an order that depends on nothing but the groups."""
         try:
-            pending = [
-                (self._executor.submit(work, self._shard(part, slots, new_slots, trained_in)), part)
-                for group in groups
-                for part in self._parts(group, slots)
-            ]
-            for future, part in pending:
+            parts = [part for group in groups for part in self._parts(group, slots)]
+            # Those of large graphs take longest, and begin first.
+            order = sorted(range(len(parts)), key=lambda place: -self._graph_bytes(parts[place]))
+            pending = {
+                place: self._executor.submit(work, self._shard(parts[place], slots, new_slots, trained_in))
+                for place in order
+            }
+            for place, part in enumerate(parts):
+                future = pending[place]
                 shard_replies = future.result()
                 self._worker_ids.add(shard_replies.process)
                 yield from zip(
@@ -212,6 +221,9 @@ class CohortEngine:
                 f"{lost}. `fedstill-sim resume` goes on from the last full round; fewer --processes "
                 "need less memory"
             ) from lost
+
+    def _graph_bytes(self, part: TaskGroup) -> int:
+        return sum(file.size_bytes for file in self._manifests[part.task.family].parts)
 
     def _parts(self, group: TaskGroup, slots: SlotArray) -> Iterator[TaskGroup]:
         """Split a group so that in each part all devices have a student of their own, or none has."""

@@ -6,19 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.arrays import IntArray, Parameters
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.arrays import BoolArray, IntArray, Parameters
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.fleet_starts import forget_starts
+from fedstill_sim.engine.kept_students import KeptStudents, StudentsError
 from fedstill_sim.engine.open_run import students_path
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
 from fedstill_sim.folder import DEVICES_FOLDER
-
-
-class StudentsError(FedstillError):
-    """A device is asked for a student that it does not have."""
 
 
 class FleetStudents:
@@ -27,11 +23,12 @@ class FleetStudents:
     def __init__(self, run_folder: Path, data: FleetData, manifests: Mapping[str, StudentManifest]) -> None:
         self._folder = run_folder
         self._families = data.families
+        self._kept = KeptStudents.open(run_folder, data.families)
         self._manifests = manifests
         self._files = {
             family: StudentFile(
                 students_path(run_folder, family),
-                devices=data.families.counts()[family],
+                devices=self._kept.count(family),
                 width=manifest.parameter_count,
             )
             for family, manifest in manifests.items()
@@ -40,6 +37,11 @@ class FleetStudents:
             file.create()
         self._slots = StudentSlots(run_folder / DEVICES_FOLDER, devices=data.devices)
         self._round = -1
+
+    @property
+    def are_kept(self) -> BoolArray:
+        """Which devices [devices] keep their students from round to round."""
+        return self._kept.are_kept
 
     def begin(self, round_number: int) -> tuple[SlotArray, SlotArray]:
         """Return the slots that a round starts from, and those so far: a round may come in several parts."""
@@ -71,12 +73,11 @@ class FleetStudents:
         """Return the students [n, *shape] of devices of one family as they were after a round.
 
         Raises:
-            StudentsError: The devices are of several families, or one has no student.
+            StudentsError: The devices are of several families, or one has no student, or has not kept it.
         """
         chosen = np.array(devices, np.int64)
         family = self._families[chosen[0]]
-        slots = self._slots.after(after_round)[chosen]
+        rows, slots = self._kept.rows(chosen), self._slots.after(after_round)[chosen]
         if not self._families.is_of(family)[chosen].all() or (slots == NO_STUDENT).any():
             raise StudentsError(f"devices {list(devices)} are not all {family!r} devices with a student")
-        rows = self._families.rows[chosen].astype(np.int64)
         return named_parameters(self._files[family].read(slots, rows), self._manifests[family])

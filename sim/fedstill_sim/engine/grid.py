@@ -6,7 +6,8 @@ of one's own, and no other file of the project may use them.
 
 Without a schedule every reply is there at once. With one, time is virtual: a device that is gone is not
 among the nodes and does not reply, and a summary arrives when its device's seconds have passed; the work
-itself is done when the task is pushed, since nothing that comes later changes it.
+itself is done when the task is pushed, since nothing that comes later changes it. A schedule is asked by
+rounds (DeviceSchedule), or by the second and by what is sent (TimedSchedule).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
+from fedstill_server.rounds.pacing import Pacing
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -48,6 +51,24 @@ class DeviceSchedule(Protocol):
 
     def gone(self, round_number: int) -> npt.NDArray[np.bool_]:
         """Which devices do not reply in a round: [devices]."""
+
+
+@runtime_checkable
+class TimedSchedule(Protocol):
+    """When devices are there, by the second, and when what they do is done: traces.schedule.TraceSchedule."""
+
+    def there(self, now_s: float) -> npt.NDArray[np.bool_]:
+        """Which devices are there: [devices]."""
+
+    def worked_at(
+        self, devices: IntArray, began_s: npt.NDArray[np.float64], task_bytes: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """When devices that begin at a second have done their work; infinite where they never do: [n]."""
+
+    def sent_at(
+        self, devices: IntArray, worked_s: npt.NDArray[np.float64], answer_bytes: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """When their answers have arrived; infinite where they never do: [n]."""
 
 
 class VirtualClock:
@@ -99,7 +120,8 @@ class InProcessGrid(Grid):
         self._devices = devices
         self._handlers = handlers
         self._run = Run.create_empty(run_id)
-        self._schedule: DeviceSchedule | None = None
+        self._schedule: DeviceSchedule | TimedSchedule | None = None
+        self._pacing: Pacing | None = None
         self._pending: PendingReplies | None = None
         self._newest = 0  # the newest round that devices were asked for
         self._pushed: Counter[tuple[str, str, int]] = Counter()
@@ -111,7 +133,12 @@ class InProcessGrid(Grid):
         TaskIdentity.node_id = SERVER_NODE_ID
 
     def follow_schedule(
-        self, schedule: DeviceSchedule, pending_replies: PendingReplies, *, committed_rounds: int
+        self,
+        schedule: DeviceSchedule | TimedSchedule,
+        pending_replies: PendingReplies,
+        *,
+        committed_rounds: int,
+        pacing: Pacing | None = None,
     ) -> None:
         """Let virtual time pass from now on.
 
@@ -119,8 +146,10 @@ class InProcessGrid(Grid):
             schedule: When devices are there, and how long they take.
             pending_replies: Where replies are kept until they are due.
             committed_rounds: The rounds that an earlier start of the run has committed.
+            pacing: When rounds begin; None is one after the other.
         """
         self._schedule, self._pending, self._newest = schedule, pending_replies, committed_rounds
+        self._pacing = pacing
         self._clock = VirtualClock()
         for pending in pending_replies.replies(until_round=committed_rounds):
             self._hold(pending, _as_reply(pending))
@@ -129,6 +158,11 @@ class InProcessGrid(Grid):
     def clock(self) -> VirtualClock | None:
         """The virtual clock, once `follow_schedule` has been called."""
         return self._clock
+
+    @property
+    def pacing(self) -> Pacing | None:
+        """When rounds begin, where the schedule says so."""
+        return self._pacing
 
     def _now_s(self) -> float:
         return 0.0 if self._clock is None else self._clock.now_s()
@@ -168,6 +202,8 @@ class InProcessGrid(Grid):
         nodes = range(FIRST_DEVICE_NODE_ID, FIRST_DEVICE_NODE_ID + self._devices)
         if self._schedule is None:
             return list(nodes)
+        if isinstance(self._schedule, TimedSchedule):
+            return (FIRST_DEVICE_NODE_ID + np.flatnonzero(self._schedule.there(self._now_s()))).tolist()
         gone = self._schedule.gone(self._newest)
         return [node for node in nodes if not gone[node - FIRST_DEVICE_NODE_ID]]
 
@@ -205,10 +241,13 @@ class InProcessGrid(Grid):
         if self._schedule is not None:
             there = self._who_answers(self._schedule, message_type, batch, devices)
             batch, devices = [batch[place] for place in there], [devices[place] for place in there]
+        if isinstance(self._schedule, TimedSchedule) and message_type == TRAIN:
+            self._answer_in_time(self._schedule, handler, batch, devices)
+            return
         answers = handler(devices, [message.content for message in batch]) if batch else []
-        replies = [Message(answer, reply_to=message) for message, answer in zip(batch, answers, strict=True)]
         if self._schedule is None or message_type != TRAIN:
-            for message, reply in zip(batch, replies, strict=True):
+            for message, answer in zip(batch, answers, strict=True):
+                reply = Message(answer, reply_to=message)
                 self._replies[message.metadata.message_id] = (self._now_s(), reply)
             if self._clock is not None:
                 self._clock.expect(self._now_s())
@@ -216,6 +255,39 @@ class InProcessGrid(Grid):
         # A device does one thing after the other: what it is late with first.
         began_s = [max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices]
         due_s = np.array(began_s) + self._schedule.seconds[devices]
+        self._keep(batch, due_s.tolist(), devices, answers)
+
+    def _answer_in_time(
+        self, schedule: TimedSchedule, handler: Handler, batch: list[Message], devices: list[int]
+    ) -> None:
+        """Have the devices work that are not interrupted; an answer arrives once it is sent.
+
+        A device that is interrupted before its work is done has learned nothing; one whose answer does not
+        arrive has.
+        """
+        numbers = np.array(devices, np.int64)
+        began_s = np.array([max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices])
+        worked_s = schedule.worked_at(numbers, began_s, _bytes_of([message.content for message in batch]))
+        done = np.flatnonzero(np.isfinite(worked_s))
+        batch, numbers, worked_s = [batch[place] for place in done], numbers[done], worked_s[done]
+        answers = handler(numbers.tolist(), [message.content for message in batch]) if batch else []
+        due_s = schedule.sent_at(numbers, worked_s, _bytes_of(answers))
+        sent = np.flatnonzero(np.isfinite(due_s))
+        self._keep(
+            [batch[place] for place in sent],
+            due_s[sent].tolist(),
+            numbers[sent].tolist(),
+            [answers[place] for place in sent],
+        )
+
+    def _keep(
+        self,
+        batch: Sequence[Message],
+        due_s: Sequence[float],
+        devices: Sequence[int],
+        answers: Sequence[RecordDict | Error],
+    ) -> None:
+        """Keep answers until they are due."""
         pending_replies = [
             PendingReply(
                 message.metadata.message_id, int(message.metadata.group_id), float(due), device, answer
@@ -224,11 +296,15 @@ class InProcessGrid(Grid):
         ]
         assert self._pending is not None
         self._pending.put(pending_replies)
-        for pending, reply in zip(pending_replies, replies, strict=True):
-            self._hold(pending, reply)
+        for pending, message in zip(pending_replies, batch, strict=True):
+            self._hold(pending, Message(pending.content, reply_to=message))
 
     def _who_answers(
-        self, schedule: DeviceSchedule, message_type: str, batch: list[Message], devices: list[int]
+        self,
+        schedule: DeviceSchedule | TimedSchedule,
+        message_type: str,
+        batch: list[Message],
+        devices: list[int],
     ) -> list[int]:
         """Return the places in the batch of the devices that are there until they have replied."""
         if message_type == TRAIN:
@@ -236,6 +312,9 @@ class InProcessGrid(Grid):
             self._newest = max(self._newest, *rounds)
         else:
             rounds = [self._newest] * len(batch)
+        if isinstance(schedule, TimedSchedule):
+            there = schedule.there(self._now_s())
+            return [place for place, device in enumerate(devices) if there[device]]
         gone = {number: schedule.gone(number) for number in set(rounds)}
         return [
             place
@@ -258,6 +337,16 @@ class InProcessGrid(Grid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Push messages, and pull the replies that are there at once."""
         return self.pull_messages(self.push_messages(messages))
+
+
+def _bytes_of(contents: Sequence[RecordDict | Error]) -> npt.NDArray[np.float64]:
+    """The bytes of tasks or summaries, as the server counts them; an error has none: [n]."""
+    return np.array([0.0 if isinstance(content, Error) else _bytes_in(content) for content in contents])
+
+
+def _bytes_in(content: RecordDict) -> float:
+    arrays = (array for record in content.array_records.values() for array in record.values())
+    return float(sum(len(array.data) for array in arrays))
 
 
 def _as_reply(pending: PendingReply) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,15 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import unpack
-from fedstill_proto.messages import RoundTask
+from fedstill_proto.messages import RoundTask, StartSource
 from flwr.app import RecordDict
 
-from fedstill_sim.workers.pool import usable_cores
+from fedstill_sim.workers.growing import GrowingPool
+from fedstill_sim.workers.pool import start_workers, usable_cores
 
 _SHARDS_A_PROCESS = 3  # so that no process waits long for the last one
 _MOST_STACKS_IN_A_SHARD = 16
-_FEWEST_STACKS_A_PROCESS = 8  # fewer in a round take less time than a process takes to start
+_FEWEST_STACKS_A_PROCESS = 8  # fewer in a round may take less time than a process takes to start
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,25 @@ def worthwhile_processes(stacks: int) -> int:
     return processes if processes > 1 else 0
 
 
+def fitting_workers(stacks: int) -> Executor:
+    """Return what works for a fleet of so many stacks: worker processes, at once where they are sure to be
+    worth it and else once rounds have taken as long as they do to start; this process for a single stack.
+    """
+    processes = worthwhile_processes(stacks)
+    if processes:
+        return start_workers(processes)
+    most = min(usable_cores(), stacks)
+    return GrowingPool(most) if most > 1 else start_workers(0)
+
+
 def split_group(
     group: TaskGroup, *, train_counts: IntArray, stack_size: int, processes: int
 ) -> list[TaskGroup]:
     """Split a group into shards of whole stacks, each with about equally much to do.
 
     Devices with equally many examples stand together in a stack, since a stack works as long as its longest;
-    stacks are dealt out to shards in turn.
+    stacks are dealt out to shards in turn. A few stacks that share the making of a start are one shard: each
+    worker makes the start anew.
 
     Args:
         group: The devices and their task.
@@ -96,5 +110,13 @@ def split_group(
     stacks = np.split(order, range(stack_size, len(order), stack_size))
     fewest = math.ceil(len(stacks) / _MOST_STACKS_IN_A_SHARD)
     shards = max(min(processes * _SHARDS_A_PROCESS, len(stacks)), fewest)
+    if len(stacks) < _FEWEST_STACKS_A_PROCESS and _makes_start(group.task):
+        shards = fewest
     # The last stack may not be full: it ends the shard that it is dealt to.
     return [group.part(np.concatenate(stacks[shard::shards])) for shard in range(shards) if len(order)]
+
+
+def _makes_start(task: RoundTask) -> bool:
+    """Whether the devices of a task train what they start from, all the same."""
+    start = task.start
+    return start is not None and start.source is StartSource.INSTALLED and start.epochs > 0

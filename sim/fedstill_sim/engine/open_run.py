@@ -19,6 +19,7 @@ from fedstill_proto.package.artifact import StudentManifest, decode_parameters, 
 
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.fleet_starts import keep_start, kept_start
+from fedstill_sim.engine.kept_students import KeptStudents
 from fedstill_sim.engine.prefixed import know_prefixed
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
@@ -107,6 +108,7 @@ class OpenRun:
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
         self._data = data = load_fleet(training_data_folder(run_folder), is_checked=True)
+        self._kept = KeptStudents.open(run_folder, data.families)
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
@@ -117,7 +119,7 @@ class OpenRun:
         """Return a family's artifact at a stack size, opened once."""
         key = (family, stack_size)
         if key not in self._opened:
-            devices = self._data.families.counts()[family]
+            devices = self._kept.count(family)
             opened = OpenFamily(self._folder, family, stack_size, devices=devices)
             know_prefixed(opened.prefix, self._folder, self._data, opened.manifest)
             self._opened[key] = opened
@@ -125,7 +127,7 @@ class OpenRun:
 
     def family_rows(self, family: str, devices: IntArray) -> IntArray:
         """Return each device's row [n] in the file of its family's students."""
-        return self._data.families.rows[devices].astype(np.int64)
+        return self._kept.rows(devices)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,9 +1,9 @@
 """The students of all virtual devices, on disk.
 
-A family's students lie in one file with two slots for each device. A round reads a device's student from
-the slot it is in and writes it to the other one, so what a killed round left half-written is never what the
-resumed round reads. Which slot holds whose student after round r, and in which round it was trained, is in
-slots_<r>.npy, which is written last.
+A family's students lie in one file with two slots for each device that keeps its student (kept_students.py).
+A round reads a device's student from the slot it is in and writes it to the other one, so what a killed round
+left half-written is never what the resumed round reads. Which slot holds whose student after round r, and in
+which round it was trained, is in slots_<r>.npy, which is written last.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from fedstill_proto.arrays import Float64Array, IntArray
 
 from fedstill_sim.report.svg import (
     INK,
@@ -17,9 +19,11 @@ from fedstill_sim.report.svg import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.results.device_results import DeviceFigures, DeviceResult
 from fedstill_sim.results.readable import counted, readable_percent
-from fedstill_sim.results.run_result import DeviceResult, RoundResult, RunResult
+from fedstill_sim.results.run_result import RoundResult, RunResult
 
+MOST_DOTS = 500  # devices that are drawn; of more, an even sample by rank
 _GROUPS = 4  # groups of devices, by how often their summaries counted
 
 
@@ -62,45 +66,54 @@ def who_took_part(rounds: Sequence[RoundResult]) -> Chart:
         )
 
 
-def by_participation(devices: Sequence[DeviceResult]) -> list[list[DeviceResult]]:
+@dataclass(frozen=True, eq=False)
+class ParticipationGroup:
+    """Measured devices that took part about equally often; an accuracy is NaN where it is not known.
+
+    Attributes:
+        counted: How often the summary of each counted: int64 [n].
+        personal: Their personal accuracy [n].
+        everyone: Their global accuracy [n].
+    """
+
+    counted: IntArray
+    personal: Float64Array
+    everyone: Float64Array
+
+
+def by_participation(devices: Sequence[DeviceResult]) -> list[ParticipationGroup]:
     """Group the measured devices by how often they took part, rising; equal counts stay together."""
-    unknown = (None, None)
-    measured = [device for device in devices if (device.personal_accuracy, device.global_accuracy) != unknown]
-    if not measured:
+    figures = DeviceFigures.of(devices)
+    measured = ~(np.isnan(figures.personal_accuracy) & np.isnan(figures.global_accuracy))
+    if not measured.any():
         return []
-    counts = np.array([device.summaries_counted for device in measured])
+    counts = figures.summaries_counted[measured].astype(np.int64)
+    personal, everyone = figures.personal_accuracy[measured], figures.global_accuracy[measured]
     inner = np.quantile(counts, np.linspace(0, 1, _GROUPS + 1)[1:-1])
     group_of = np.searchsorted(np.unique(inner), counts, side="left")
-    return [
-        [device for device, group in zip(measured, group_of, strict=True) if group == number]
-        for number in np.unique(group_of)
-    ]
+    groups = (group_of == number for number in np.unique(group_of))
+    return [ParticipationGroup(counts[own], personal[own], everyone[own]) for own in groups]
 
 
-def accuracy_by_participation(groups: Sequence[Sequence[DeviceResult]]) -> Chart:
-    """Draw the mean accuracies of each group, with every device as a dot."""
+def accuracy_by_participation(groups: Sequence[ParticipationGroup]) -> Chart:
+    """Draw the mean accuracies of each group, with devices as dots."""
+    devices = sum(len(group.counted) for group in groups)
+    share = min(1.0, MOST_DOTS / devices)
     with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
-        for series, (name, label) in enumerate(
-            (("personal_accuracy", "personal"), ("global_accuracy", "global"))
-        ):
+        for series, (name, label) in enumerate((("personal", "personal"), ("everyone", "global"))):
             means = []
             for group in groups:
-                points = [
-                    (device.summaries_counted, value)
-                    for device in group
-                    if (value := getattr(device, name)) is not None
-                ]
-                axes.scatter(
-                    [count for count, _ in points],
-                    [value for _, value in points],
-                    s=16,
-                    color=SERIES[series],
-                    alpha=0.35,
-                    linewidths=0,
-                )
-                if points:
-                    means.append(np.mean(points, axis=0))
+                values: Float64Array = getattr(group, name)
+                points = np.stack([group.counted, values], axis=1)[~np.isnan(values)]
+                if not len(points):
+                    continue
+                means.append(points.mean(axis=0))
+                drawn = points[np.lexsort((points[:, 1], points[:, 0]))]
+                if share < 1:
+                    most = max(1, round(share * len(drawn)))
+                    drawn = drawn[np.linspace(0, len(drawn) - 1, most).astype(int)]
+                axes.scatter(drawn[:, 0], drawn[:, 1], s=16, color=SERIES[series], alpha=0.35, linewidths=0)
             axes.plot(
                 [mean[0] for mean in means],
                 [mean[1] for mean in means],
@@ -115,20 +128,21 @@ def accuracy_by_participation(groups: Sequence[Sequence[DeviceResult]]) -> Chart
         axes.set_ylabel("accuracy")
         percent_axis(axes)
         canvas.legend_above(of=axes)
+        few = f"; {MOST_DOTS} of {devices:,} are drawn" if share < 1 else ""
         return canvas.chart(
             title="Accuracy by participation",
-            caption="Small dots: devices at the end of the run. Large marks: means of groups of devices, "
-            "from those that took part least to those that took part most.",
+            caption=f"Small dots: devices at the end of the run{few}. Large marks: means of groups of "
+            "devices, from those that took part least to those that took part most.",
             alt="; ".join(
-                f"counted {group[0].summaries_counted} to {group[-1].summaries_counted} times: personal "
-                f"{readable_percent(_mean(group, 'personal_accuracy'))}, global "
-                f"{readable_percent(_mean(group, 'global_accuracy'))}"
-                for group in (sorted(group, key=lambda device: device.summaries_counted) for group in groups)
+                f"counted {group.counted.min()} to {group.counted.max()} times: personal "
+                f"{readable_percent(_mean(group.personal))}, global "
+                f"{readable_percent(_mean(group.everyone))}"
+                for group in groups
             )
             + ".",
         )
 
 
-def _mean(group: Sequence[DeviceResult], name: str) -> float | None:
-    values = [value for device in group if (value := getattr(device, name)) is not None]
-    return sum(values) / len(values) if values else None
+def _mean(values: Float64Array) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

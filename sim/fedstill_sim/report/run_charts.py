@@ -25,11 +25,14 @@ from fedstill_sim.report.svg import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.results.device_results import DeviceFigures
 from fedstill_sim.results.readable import readable_bytes, readable_percent
-from fedstill_sim.results.run_result import BaselineDevice, DeviceResult, FinalResult, RoundResult, RunResult
+from fedstill_sim.results.run_result import FinalResult, RoundResult, RunResult
 
 MOST_DOTS = 250  # of one method in a scatter; of more devices, an even sample by rank is drawn
 MOST_NAMED_DEVICES = 40
+MOST_SORTED = 20_000  # devices that are sorted by their classes; of more, evenly spaced ones
+MOST_RANKS = 500  # points of a curve over the devices in rising order
 _TRADEOFF_SERIES = (0, 3, 4)  # colours that no baseline has
 
 
@@ -41,7 +44,7 @@ class MethodRun:
     series: int
     final: FinalResult
     rounds: Sequence[RoundResult]
-    devices: Sequence[DeviceResult | BaselineDevice]
+    figures: DeviceFigures
 
     @property
     def bytes_per_device(self) -> float:
@@ -51,9 +54,11 @@ class MethodRun:
 
 def methods_of(result: RunResult) -> list[MethodRun]:
     """Return the run itself, then its baselines."""
-    runs = [MethodRun(result.method, 0, result.final, result.rounds, result.devices)]
+    own = DeviceFigures.of(result.devices)
+    runs = [MethodRun(result.method, 0, result.final, result.rounds, own)]
     for index, baseline in enumerate(result.baselines.values(), start=1):
-        runs.append(MethodRun(baseline.method, index, baseline.final, baseline.rounds, baseline.devices))
+        figures = DeviceFigures.of(baseline.devices)
+        runs.append(MethodRun(baseline.method, index, baseline.final, baseline.rounds, figures))
     return runs
 
 
@@ -69,8 +74,8 @@ def run_charts(result: RunResult) -> list[Chart]:
     if len(result.tradeoff) > 1:
         charts.append(tradeoff_curve(result))
     charts += participation_charts(result)
-    if any(device.class_counts for device in result.devices):  # text has no classes to hold
-        charts.append(data_split(result))
+    if runs[0].figures.class_counts.shape[1]:  # text has no classes to hold
+        charts.append(data_split(result, runs[0].figures))
     return charts
 
 
@@ -99,7 +104,7 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
             title="Accuracy by round",
             caption="Personal: on each device's own held-out examples, mean over devices; the band holds "
             "the middle 80 % of devices. Global: the same students on everyone's test set. Worst device: "
-            "the lowest personal accuracy in the fleet.",
+            f"the lowest personal accuracy in the fleet.{_measured_on(run)}",
             alt=f"Line chart over {len(run.rounds)} rounds. {run.method} ends at "
             f"{readable_percent(final.personal_accuracy)} personal, "
             f"{readable_percent(final.global_accuracy)} global and "
@@ -132,14 +137,14 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
         percent_axis(axes, which="x")
         percent_axis(axes, which="y")
         _legend_in_order(axes, runs)
-        sampled = max(len(run.devices) for run in runs) > MOST_DOTS
+        most = max(len(_personal(run)) for run in runs)
         return canvas.chart(
             title="Personal against global accuracy",
             caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own "
             "data. Right: better on everyone's, so less forgotten."
             + (
-                f" {MOST_DOTS} of {len(runs[0].devices):,} devices are drawn, evenly spaced by rank."
-                if sampled
+                f" {MOST_DOTS} of {most:,} measured devices are drawn, evenly spaced by rank."
+                if most > MOST_DOTS
                 else ""
             ),
             alt="Scatter of devices. Means (global, personal): "
@@ -159,6 +164,9 @@ def device_spread(runs: Sequence[MethodRun]) -> Chart:
         for run in reversed(runs):
             personal = _personal(run)
             share = (np.arange(len(personal)) + 0.5) / max(1, len(personal))
+            if len(personal) > MOST_RANKS:
+                kept = np.linspace(0, len(personal) - 1, MOST_RANKS).astype(int)
+                personal, share = personal[kept], share[kept]
             line = Line(label=run.method, x=share.tolist(), y=personal.tolist(), series=run.series)
             draw_line(axes, line, marker=len(personal) <= MOST_NAMED_DEVICES)
         axes.set_xlim(0, 1)
@@ -172,7 +180,7 @@ def device_spread(runs: Sequence[MethodRun]) -> Chart:
         return canvas.chart(
             title="Spread over devices",
             caption="Each method's devices from worst to best. A curve above another is better for every "
-            "rank; a flat curve treats devices alike.",
+            f"rank; a flat curve treats devices alike.{_measured_on(runs[0])}",
             alt=f"Rising curve. Under {runs[0].method} devices reach {readable_percent(low)} to "
             f"{readable_percent(high)}, median {readable_percent(middle)}.",
         )
@@ -249,15 +257,17 @@ def tradeoff_curve(result: RunResult) -> Chart:
         )
 
 
-def data_split(result: RunResult) -> Chart:
+def data_split(result: RunResult, figures: DeviceFigures) -> Chart:
     """Draw how many training examples of each class each device has; many devices are sorted by class."""
-    counts = np.array([device.class_counts for device in result.devices], dtype=np.float64)
-    counts = counts.reshape(len(result.devices), result.data.classes)
-    few = len(counts) <= MOST_NAMED_DEVICES
+    few = len(figures.class_counts) <= MOST_NAMED_DEVICES
+    counts, most = figures.class_counts.astype(np.float64, copy=False), 400
+    sampled = len(counts) > MOST_SORTED
     if not few:
+        if sampled:
+            counts = counts[np.linspace(0, len(counts) - 1, MOST_SORTED).astype(int)]
         shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
         counts = shares[np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))]
-        counts = _averaged_rows(counts, most=400)
+        counts = _averaged_rows(counts, most=most)
     with drawing(width=NARROW, height=min(7.5, 0.9 + 0.24 * len(counts)) if few else 3.9) as canvas:
         axes = canvas.axes[0]
         draw_heat_map(axes, counts)
@@ -282,7 +292,7 @@ def data_split(result: RunResult) -> Chart:
                 "Training examples of each device by class."
                 if few
                 else "Share of each class in a device's training examples; devices sorted by their main "
-                "class."
+                "class." + (f" {MOST_SORTED:,} of them are drawn, evenly spaced." if sampled else "")
             ),
             alt=f"Heat map of {len(result.devices):,} devices by {result.data.classes} classes.",
         )
@@ -328,19 +338,22 @@ def _tenths(run: MethodRun) -> tuple[list[float | None], list[float | None]]:
 
 def _personal(run: MethodRun) -> npt.NDArray[np.float64]:
     """Return the personal accuracy of each device that has one, rising."""
-    return np.sort(
-        [device.personal_accuracy for device in run.devices if device.personal_accuracy is not None]
-    )
+    personal = run.figures.personal_accuracy
+    return np.sort(personal[~np.isnan(personal)])
+
+
+def _measured_on(run: MethodRun) -> str:
+    """A sentence for a caption where not all devices were measured."""
+    told = run.final.measured_on(len(run.figures.personal_accuracy))
+    return f" {told[:1].upper()}{told[1:]}." if told else ""
 
 
 def _device_dots(run: MethodRun) -> npt.NDArray[np.float64]:
     """Return (global, personal) accuracy of the devices that have both: [dots, 2]."""
-    pairs = sorted(
-        (device.personal_accuracy, device.global_accuracy)
-        for device in run.devices
-        if device.personal_accuracy is not None and device.global_accuracy is not None
-    )
-    dots = np.array(pairs, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+    figures = run.figures
+    dots = np.stack([figures.global_accuracy, figures.personal_accuracy], axis=1)
+    dots = dots[~np.isnan(dots).any(axis=1)]
+    dots = dots[np.lexsort((dots[:, 0], dots[:, 1]))]
     if len(dots) > MOST_DOTS:
         dots = dots[np.linspace(0, len(dots) - 1, MOST_DOTS).astype(int)]
     return dots

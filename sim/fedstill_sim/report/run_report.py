@@ -62,6 +62,7 @@ def render_report(result: RunResult) -> str:
         accepted=sum(finished.accepted for finished in result.rounds),
         asked=sum(finished.asked for finished in result.rounds),
         took_part=took_part(result),
+        measured=result.final.measured_on(result.data.devices),
         configuration=setting_rows(result.config),
         engine=_engine_rows(result),
         command=result.config["simulation"]["command"],
@@ -135,7 +136,9 @@ def _beside_fleet(final: FinalResult, name: str) -> str:
     """The same accuracy of the fleet's student alone, where that was measured."""
     fleet = final.by_scope.get("everyone")
     alone = None if fleet is None else getattr(fleet, name)
-    return "mean over devices" if alone is None else f"the fleet's student alone {readable_percent(alone)}"
+    note = "mean over devices" if alone is None else f"the fleet's student alone {readable_percent(alone)}"
+    half_width = getattr(final, f"{name.removesuffix('_accuracy')}_half_width")
+    return f"± {100 * half_width:.1f} points; {note}" if half_width else note
 
 
 def _quarantined(result: RunResult) -> Iterator[tuple[int, QuarantinedReply]]:

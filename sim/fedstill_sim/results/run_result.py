@@ -7,6 +7,7 @@ same document once `without_times` has dropped the keys that hold clocks and mac
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,22 @@ from fedstill_proto.secure_sums.graph import MOST_MEMBERS
 from fedstill_proto.system.sealed import SEAL
 from fedstill_server.config.codec import from_json
 
+from fedstill_sim.folder import file_name
+from fedstill_sim.results.device_columns import COLUMNS_FILE
+from fedstill_sim.results.device_results import (
+    BaselineDevice,
+    BaselineTable,
+    DeviceFile,
+    DeviceResult,
+    DeviceTable,
+    keep_devices,
+    kept_columns,
+)
 from fedstill_sim.results.json_files import Json, ResultError, read_json, write_json
 from fedstill_sim.results.readable import readable_bytes, readable_percent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, 2)  # in 1, all devices are listed
 RESULT_FILE = "result.json"
 TIMED_KEYS = frozenset({"timing", "engine", SEAL})
 
@@ -77,6 +90,15 @@ class RoundResult:
     clock_s: float | None = None
     notice: str = ""
     by_scope: dict[str, ScopeAccuracy] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    measured_devices: int = 0
+    personal_half_width: float | None = None
+    global_half_width: float | None = None
+
+    @property
+    def left_out_answers(self) -> int:
+        """How many answers were left out."""
+        return sum(self.left_out.values()) if self.left_out else len(self.quarantined)
 
     @property
     def total_bytes_per_device_round(self) -> float:
@@ -112,6 +134,18 @@ class FinalResult:
     quarantined: int
     max_abs_logit_difference: float | None
     by_scope: dict[str, ScopeAccuracy] = field(default_factory=dict)
+    measured_devices: int = 0
+    personal_half_width: float | None = None
+    global_half_width: float | None = None
+
+    def measured_on(self, devices: int) -> str:
+        """Say on how many of a fleet's devices accuracies were measured; nothing where it was all of them."""
+        if not 0 < self.measured_devices < devices:
+            return ""
+        told = f"measured on {self.measured_devices:,} of {devices:,} devices"
+        if self.personal_half_width is None:
+            return f"{told}, too few for an interval"
+        return f"{told}, ± {100 * self.personal_half_width:.1f} points"
 
     @property
     def total_bytes_per_device_round(self) -> float:
@@ -151,29 +185,6 @@ class StudentResult:
     personal_students_checked: int
     max_abs_logit: float
     max_abs_logit_difference: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceResult:
-    """One device: its data and how its student ended."""
-
-    name: str
-    family: str
-    train_examples: int
-    test_examples: int
-    class_counts: tuple[int, ...]
-    personal_accuracy: float | None
-    global_accuracy: float | None
-    summaries_counted: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineDevice:
-    """How one device's student ended under a baseline."""
-
-    name: str
-    personal_accuracy: float | None
-    global_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +230,10 @@ class BaselineResult:
     method: str
     final: FinalResult
     rounds: tuple[RoundResult, ...]
-    devices: tuple[BaselineDevice, ...]
+    devices: Sequence[BaselineDevice]
     engine: EngineResult
     timing: Timing
+    device_file: DeviceFile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +311,7 @@ class RunResult:
     tradeoff: tuple[TradeoffPoint, ...]
     students: dict[str, StudentResult]
     data: DataResult
-    devices: tuple[DeviceResult, ...]
+    devices: Sequence[DeviceResult]
     engine: EngineResult
     timing: Timing
     config: dict[str, Any]
@@ -307,28 +319,49 @@ class RunResult:
     privacy: PrivacyResult | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)  # what the task measures beside accuracy
     attack: AttackResult | None = None
+    device_file: DeviceFile | None = None
 
 
 def write_result(result: RunResult, path: Path) -> None:
-    """Write a result.json whole: a reader sees the old file or the new one, never a part."""
-    write_json(path, dataclasses.asdict(result))
+    """Write a result.json whole: a reader sees the old file or the new one, never a part.
+
+    More than MOST_INLINE devices become columns in files beside it, which are written before.
+    """
+    own = keep_devices(result.devices, path.with_name(COLUMNS_FILE))
+    baselines = {}
+    for method, baseline in result.baselines.items():
+        file = keep_devices(baseline.devices, path.with_name(f"devices-{file_name(method)}.npz"))
+        devices = () if file else tuple(baseline.devices)
+        baselines[method] = dataclasses.replace(baseline, devices=devices, device_file=file)
+    listed = () if own else tuple(result.devices)
+    document = dataclasses.replace(result, devices=listed, baselines=baselines, device_file=own)
+    write_json(path, dataclasses.asdict(document))
 
 
 def read_result(path: Path) -> RunResult:
-    """Read a result.json.
+    """Read a result.json, and the columns of devices that it names.
 
     Raises:
-        ResultError: There is no such file, or another version wrote it.
+        ResultError: There is no such file, another version wrote it, or a file that it names is damaged.
         ConfigError: A field does not hold what it should; the message names it.
     """
     document = read_json(path)
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READ_VERSIONS:
         raise ResultError(
             f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; read it with "
             "the version that wrote it, or run again"
         )
-    return from_json(RunResult, document, where=str(path))
+    result = from_json(RunResult, document, where=str(path))
+    baselines = dict(result.baselines)
+    for method, baseline in baselines.items():
+        if baseline.device_file is not None:
+            devices = BaselineTable(kept_columns(baseline.device_file, path.parent))
+            baselines[method] = dataclasses.replace(baseline, devices=devices)
+    result = dataclasses.replace(result, baselines=baselines)
+    if result.device_file is not None:
+        return dataclasses.replace(result, devices=DeviceTable(kept_columns(result.device_file, path.parent)))
+    return result
 
 
 def without_times(document: Json) -> Json:

@@ -20,7 +20,6 @@ from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.tasks import load_public, load_test
 
 from fedstill_sim.attacks.adversaries import Adversaries
-from fedstill_sim.availability import draw_schedule
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
@@ -31,6 +30,7 @@ from fedstill_sim.folder import DEVICES_FOLDER
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
+from fedstill_sim.runner.in_time import VirtualFleet, passes_time
 from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 from fedstill_sim.secure_sums.devices import SumDevices
@@ -168,13 +168,15 @@ def _run_messages(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) 
         owner_share=config.owner_share,
         noise_seed=config.fleet.seed,
     ) as engine:
-        with _fleet_grid(folder, config, engine) as grid:
+        with _fleet_grid(folder, config, engine, stack_sizes) as grid:
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
         return ResourceUse(engine.processes, sum(engine.peak_memory_mb))
 
 
 @contextmanager
-def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
+def _fleet_grid(
+    folder: Path, config: RunConfig, engine: CohortEngine, stack_sizes: dict[str, int]
+) -> Iterator[InProcessGrid]:
     """Open the virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
     simulation, fleet = config.simulation, config.fleet
     handlers = engine.handlers
@@ -184,16 +186,14 @@ def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterat
         handlers = SumDevices(engine.data.device_names, folder, noise_seed=fleet.seed).among(handlers)
     # Who stands between the engine and the Grid reads tasks, too.
     grid = InProcessGrid(devices=simulation.devices, handlers=engine.told.among(handlers))
-    if simulation.participation is None:
+    if not passes_time(config):
         yield grid
         return
-    schedule = draw_schedule(
-        simulation.participation, devices=simulation.devices, rounds=fleet.rounds, seed=fleet.seed
-    )
     pending = PendingReplies(folder)
     over = False
     try:
-        grid.follow_schedule(schedule, pending, committed_rounds=len(_records(folder)))
+        virtual = VirtualFleet(folder, config, engine.data, stack_sizes)
+        virtual.follow(grid, pending, _records(folder))
         yield grid
         over = True
     finally:

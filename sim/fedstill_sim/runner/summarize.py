@@ -7,20 +7,23 @@ import datetime
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_server.rounds import round_record
 from fedstill_server.rounds.gate import Reason
-from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.round_record import MeasuredDevices, RoundRecord
 
 from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.results.device_columns import DeviceColumns
+from fedstill_sim.results.device_results import BaselineTable, DeviceTable
 from fedstill_sim.results.run_result import (
     AttackResult,
-    BaselineDevice,
     BaselineResult,
     DataResult,
-    DeviceResult,
     EngineResult,
     FinalResult,
     QuarantinedReply,
@@ -32,9 +35,7 @@ from fedstill_sim.results.run_result import (
 
 def round_result(record: RoundRecord) -> RoundResult:
     """Summarize a round, without its times and its devices."""
-    p10, median, p90 = _tenths(
-        [accuracy.personal for accuracy in record.devices.values() if accuracy.personal is not None]
-    )
+    measured = _measured(record)
     return RoundResult(
         round=record.round,
         asked=record.asked,
@@ -44,9 +45,9 @@ def round_result(record: RoundRecord) -> RoundResult:
         quarantined=_left_out(record.quarantined),
         evaluation_failures=_left_out(record.evaluation_failures),
         personal_accuracy=record.personal_accuracy,
-        personal_p10=p10,
-        personal_median=median,
-        personal_p90=p90,
+        personal_p10=measured.personal_p10,
+        personal_median=measured.personal_median,
+        personal_p90=measured.personal_p90,
         global_accuracy=record.global_accuracy,
         worst_device_accuracy=record.worst_device_accuracy,
         teacher_accuracy=record.teacher_accuracy,
@@ -60,16 +61,40 @@ def round_result(record: RoundRecord) -> RoundResult:
         overdue=record.overdue,
         silent=_left_out_for(record, Reason.NO_ANSWER),
         stale=_left_out_for(record, Reason.STALE),
-        mean_age=statistics.fmean(record.ages) if record.ages else None,
+        mean_age=statistics.fmean(record.ages) if record.ages else record.mean_age,
         clock_s=record.clock_s,
         notice=record.notice,
         by_scope=_by_scope(record),
+        left_out=record.left_out_by_reason,
+        measured_devices=measured.devices,
+        personal_half_width=measured.personal_half_width,
+        global_half_width=measured.global_half_width,
+    )
+
+
+def _measured(record: RoundRecord) -> MeasuredDevices:
+    """How many devices a round's accuracies are of, and how sure they are; of none nothing is known."""
+    if record.measured is not None:
+        return record.measured
+    if not record.devices:
+        return MeasuredDevices(devices=0, of_devices=0)
+    known = [one.personal for one in record.devices.values() if one.personal is not None]
+    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9]).tolist() if known else (None, None, None)
+    devices = len(record.devices)
+    return MeasuredDevices(
+        devices=devices,
+        of_devices=devices,
+        personal_half_width=None if record.personal_accuracy is None else 0.0,
+        global_half_width=None if record.global_accuracy is None else 0.0,
+        personal_p10=low,
+        personal_median=middle,
+        personal_p90=high,
     )
 
 
 def _by_scope(record: RoundRecord) -> dict[str, ScopeAccuracy]:
     """The accuracies of both kinds of answers; nothing of a round that was not evaluated."""
-    if not record.devices:
+    if not record.is_measured:
         return {}
     return {
         "owner": ScopeAccuracy(
@@ -82,7 +107,7 @@ def _by_scope(record: RoundRecord) -> dict[str, ScopeAccuracy]:
 
 
 def _left_out_for(record: RoundRecord, reason: Reason) -> int:
-    return sum(reply.reason == reason.value for reply in record.quarantined)
+    return record.left_out_by_reason.get(reason.value, 0)
 
 
 def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: float | None) -> FinalResult:
@@ -92,6 +117,7 @@ def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: fl
         (record.teacher_accuracy for record in reversed(records) if record.teacher_accuracy is not None), None
     )
     everyone = last.global_accuracy if last else None
+    measured = _measured(last) if last else MeasuredDevices(devices=0, of_devices=0)
     uplink, downlink = (
         sum(getattr(record, name) for record in records) for name in ("uplink_bytes", "downlink_bytes")
     )
@@ -106,46 +132,66 @@ def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: fl
         uplink_bytes_per_device_round=uplink
         / max(1, sum(record.replied + record.overdue for record in records)),
         downlink_bytes_per_device_round=downlink / max(1, sum(record.asked for record in records)),
-        quarantined=sum(len(record.quarantined) for record in records),
+        quarantined=sum(sum(record.left_out_by_reason.values()) for record in records),
         max_abs_logit_difference=max_abs_logit_difference,
         by_scope=_by_scope(last) if last else {},
+        measured_devices=measured.devices,
+        personal_half_width=measured.personal_half_width,
+        global_half_width=measured.global_half_width,
     )
 
 
 def last_evaluated(records: Sequence[RoundRecord]) -> RoundRecord | None:
     """Return the last round in which devices were measured."""
-    return next((record for record in reversed(records) if record.devices), None)
+    return next((record for record in reversed(records) if record.is_measured), None)
 
 
-def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[DeviceResult, ...]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeptDevices:
+    """What a run has kept of its devices in columns, where its records name none.
+
+    Attributes:
+        measured: The devices that were measured in the last evaluated round, and their counts by name (see
+            `DeviceColumns.add_evaluation`); None where records have that.
+        summaries_counted: In how many rounds each device's summary was folded: int [devices]; None where
+            records have that.
+    """
+
+    measured: tuple[IntArray, Mapping[str, IntArray]] | None = None
+    summaries_counted: npt.NDArray[np.integer] | None = None
+
+
+def device_columns(
+    data: FleetData, records: Sequence[RoundRecord], kept: KeptDevices | None = None
+) -> DeviceColumns:
     """Summarize each device's data, and how its student ended."""
-    counts = data.class_counts()
-    tests = data.test.counts.tolist()
-    counted = Counter(name for record in records for name in record.counted)
-    return tuple(
-        DeviceResult(
-            name=ended.name,
-            family=data.families[device],
-            train_examples=int(data.train.counts[device]),
-            test_examples=tests[device],
-            class_counts=tuple(counts[device].tolist()),
-            personal_accuracy=ended.personal_accuracy,
-            global_accuracy=ended.global_accuracy,
-            summaries_counted=counted[ended.name],
-        )
-        for device, ended in enumerate(device_accuracies(data, records))
-    )
+    columns, kept, last = DeviceColumns.of(data), kept or KeptDevices(), last_evaluated(records)
+    if kept.summaries_counted is not None:
+        columns.summaries_counted[:] = kept.summaries_counted
+    elif counted := Counter(name for record in records for name in record.counted):
+        columns.summaries_counted[:] = [counted[name] for name in data.device_names]
+    if last is None:
+        return columns
+    if kept.measured is not None and not last.devices:
+        columns.add_evaluation(*kept.measured)
+    elif last.devices:
+        unknown = round_record.DeviceAccuracy(personal=None, everyone=None)
+        measured = [last.devices.get(name, unknown) for name in data.device_names]
+        for column, name in (
+            (columns.personal_accuracy, "personal"),
+            (columns.global_accuracy, "everyone"),
+            (columns.fleet_personal_accuracy, "fleet_personal"),
+            (columns.fleet_global_accuracy, "fleet_everyone"),
+        ):
+            column[:] = [np.nan if (one := getattr(each, name)) is None else one for each in measured]
+    return columns
 
 
-def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[BaselineDevice, ...]:
-    """Summarize how each device's student ended, in the fleet's order."""
-    last = last_evaluated(records)
-    unknown = round_record.DeviceAccuracy(personal=None, everyone=None)
-    measured = [last.devices.get(name, unknown) if last else unknown for name in data.device_names]
-    return tuple(
-        BaselineDevice(name=name, personal_accuracy=accuracy.personal, global_accuracy=accuracy.everyone)
-        for name, accuracy in zip(data.device_names, measured, strict=True)
-    )
+def device_results(
+    data: FleetData, records: Sequence[RoundRecord], kept: KeptDevices | None = None
+) -> DeviceTable:
+    """Summarize each device's data, and how its student ended, in the fleet's order."""
+    return DeviceTable(device_columns(data, records, kept))
 
 
 def baseline_result(
@@ -155,6 +201,7 @@ def baseline_result(
     *,
     engine: EngineResult,
     seconds: Mapping[str, float],
+    kept: KeptDevices | None = None,
 ) -> BaselineResult:
     """Summarize a baseline, whose students are not exported.
 
@@ -164,12 +211,14 @@ def baseline_result(
         records: The server's records of the baseline's rounds.
         engine: What ran them.
         seconds: How long the baseline's phases took.
+        kept: What it has kept of its devices, where the records name none.
     """
+    columns = device_columns(data, records, kept)
     return BaselineResult(
         method=method,
         final=final_result(records, max_abs_logit_difference=None),
         rounds=tuple(round_result(record) for record in records),
-        devices=device_accuracies(data, records),
+        devices=BaselineTable(dataclasses.replace(columns, class_counts=columns.class_counts[:, :0])),
         engine=engine,
         timing=timing(records, seconds),
     )
@@ -245,10 +294,3 @@ def _left_out(replies: Sequence[round_record.Quarantined]) -> tuple[QuarantinedR
     return tuple(
         QuarantinedReply(device=reply.device, reason=reply.reason, text=reply.text) for reply in replies
     )
-
-
-def _tenths(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    if not values:
-        return None, None, None
-    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
-    return float(low), float(middle), float(high)

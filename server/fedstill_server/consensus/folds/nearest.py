@@ -24,6 +24,7 @@ from fedstill_proto.arrays import Float64Array
 
 from fedstill_server.consensus.folds.buffered import Buffered
 from fedstill_server.consensus.folds.interface import AnswerKind
+from fedstill_server.consensus.folds.mixing import nearest, summed
 from fedstill_server.consensus.folds.trimmed import LIARS, trimmed_mean
 
 
@@ -37,12 +38,14 @@ class Nearest(Buffered):
 
 def mixed(answers: Float64Array, *, share: float) -> Float64Array:
     """Each answer [n, m, K] as the mean of its nearest, of which there are 1 - share of all."""
-    neighbours = math.ceil((1 - share) * len(answers))
-    nearest = np.argsort(distances(raised(answers)), axis=1, kind="stable")[:, :neighbours]
+    neighbours = nearest(raised(answers))[:, : math.ceil((1 - share) * len(answers))]
     said = ~np.isnan(answers)
-    values = np.where(said, answers, 0)
-    sums = np.stack([values[of].sum(axis=0) for of in nearest])
-    counts = np.stack([said[of].sum(axis=0) for of in nearest])
+    sums = summed(np.where(said, answers, 0).reshape(len(answers), -1), neighbours).reshape(answers.shape)
+    if said.all():
+        return sums / neighbours.shape[1]
+    among = np.zeros((len(answers), len(answers)))
+    np.put_along_axis(among, neighbours, 1.0, axis=1)
+    counts = (among @ said.reshape(len(answers), -1)).reshape(answers.shape)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
@@ -51,15 +54,3 @@ def raised(answers: Float64Array) -> Float64Array:
     lengths = np.sqrt(np.nansum(answers * answers, axis=(1, 2)))
     scale = np.maximum(1, np.median(lengths) / np.where(lengths > 0, lengths, np.inf))
     return np.where(lengths > 0, scale, 1)[:, None, None] * answers
-
-
-def distances(answers: Float64Array) -> Float64Array:
-    """The mean squared distances [n, n] of answers [n, m, K], infinite where two share no row."""
-    apart = np.empty((len(answers), len(answers)))
-    for place, one in enumerate(answers):
-        squares = (answers - one) ** 2
-        both = ~np.isnan(squares)
-        sums = np.where(both, squares, 0).sum(axis=(1, 2))
-        apart[place] = np.where(both.any(axis=(1, 2)), sums / np.maximum(both.sum(axis=(1, 2)), 1), np.inf)
-        apart[place, place] = -1  # a device is nearest to itself
-    return apart

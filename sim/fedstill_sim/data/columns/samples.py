@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.randomness import generator
 
 from fedstill_sim.data.columns.families import FamilyColumn
 
 MOST_MEASURED = 10_000
 """Devices that are measured where nobody says how many."""
+
+
+def measured_number(asked: str | None) -> int | None:
+    """How many devices somebody asks to be measured; None is all.
+
+    Raises:
+        ConfigError: It is no number of devices.
+    """
+    if asked is None:
+        return MOST_MEASURED
+    if asked.strip() == "all":
+        return None
+    if not asked.strip().isdecimal() or int(asked) < 1:
+        raise ConfigError(f"--evaluate-devices: {asked!r} is not all, and not a number of at least 1")
+    return int(asked)
 
 
 def sampled_devices(families: FamilyColumn, *, most: int | None, seed: int) -> IntArray:
