@@ -42,14 +42,14 @@ class BaseTableStore:
         before = [stored for stored in self._read(device) if stored.run == run and stored.round != round]
         recent = sorted(before, key=lambda stored: stored.round)[-(_KEPT_ROUNDS - 1) :]
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._file(device), encode_tables([*recent, StoredTable(run, device, round, table)]))
+        replace_file(self.file(device), encode_tables([*recent, StoredTable(run, device, round, table)]))
 
     def forget(self, device: str) -> None:
         """Keep nothing: the next answer is whole."""
-        self._file(device).unlink(missing_ok=True)
+        self.file(device).unlink(missing_ok=True)
 
     def _read(self, device: str) -> list[StoredTable]:
-        file = self._file(device)
+        file = self.file(device)
         try:
             return [stored for stored in decode_tables(file.read_bytes()) if stored.device == device]
         except FileNotFoundError:
@@ -58,6 +58,7 @@ class BaseTableStore:
             log.warning("%s: what was sent before cannot be read, the next answer is whole: %s", file, error)
             return []
 
-    def _file(self, device: str) -> Path:
+    def file(self, device: str) -> Path:
+        """Where the tables of a device lie."""
         # Names of devices are any printable text.
         return self.folder / f"{hashlib.sha256(device.encode()).hexdigest()[:32]}.answers"

@@ -32,6 +32,7 @@ from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.calls import WorkerLost
 from fedstill_sim.workers.growing import GrowingPool
 from fedstill_sim.workers.pool import start_workers, workers_of
+from fedstill_sim.workers.remote import RemoteExecutor
 
 # The code of a simulated device's failure, whose text is shown; a real device sends a word.
 _SIMULATED_FAILURE = 99
@@ -93,7 +94,9 @@ class CohortEngine:
             self._processes = workers_of(self._executor)
         else:
             self._processes = workers_of(executor) if processes is None else processes
-            self._executor = executor
+            self._executor = (
+                executor.of_run(self._folder) if isinstance(executor, RemoteExecutor) else executor
+            )
 
     def _manifest(self, family: str) -> StudentManifest:
         if family not in self._stack_sizes:
@@ -126,6 +129,8 @@ class CohortEngine:
     @property
     def peak_memory_mb(self) -> Sequence[float]:
         """Peak resident memory so far in megabytes: of this process, then of each worker."""
+        if isinstance(self._executor, RemoteExecutor):
+            return [peak_memory_mb(), *self._executor.peak_memory_mb()]
         return [peak_memory_mb(), *(peak_memory_mb(worker) for worker in sorted(self.worker_ids))]
 
     @property

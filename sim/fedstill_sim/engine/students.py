@@ -52,6 +52,11 @@ class StudentFile:
         _, devices, width = self._shape
         return StudentFile(self._path.with_suffix(".control.f32"), devices=devices, width=width)
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self._path.exists()
+
     def create(self) -> None:
         """Make the file unless it is there; it takes no space before students are written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ class QueueExecutor(Executor):
         self._waiting: deque[_Call] = deque()
         self._running = 0
         self._closing = False
-        self._cancelled = False
+        self._ended = threading.Event()
         self._lost: WorkerLost | None = None
         self._losses = 0
         self._workers: list[Worker | None] = []
@@ -113,7 +113,7 @@ class QueueExecutor(Executor):
         with self._changed:
             self._closing = True
             if cancel_futures:
-                self._cancelled = True
+                self._ended.set()
                 for call in self._waiting:
                     call.future.cancel()
                 self._waiting.clear()
@@ -180,7 +180,7 @@ class QueueExecutor(Executor):
         worker.end()
         call.losses += 1
         self._losses += 1
-        if self._cancelled:
+        if self._ended.is_set():
             call.future.set_exception(lost)
             return False
         if call.losses >= MOST_LOSSES:
@@ -197,7 +197,7 @@ class QueueExecutor(Executor):
             if self.workers == 0:
                 self._fail(none)
             return False
-        if self._cancelled:  # in the meantime: nobody else would end it
+        if self._ended.is_set():  # in the meantime: nobody else would end it
             self._end_workers()
         return True
 

@@ -1,0 +1,130 @@
+"""The workers of a cluster for calls about one run: its files go there, and its devices' come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedstill_client.rounds.base_table_store import BaseTableStore
+from fedstill_proto.package.artifact import load_artifact
+
+from fedstill_sim.cluster.carried import (
+    Carried,
+    DeviceFiles,
+    FamilyRows,
+    LazyCarried,
+    answers_name,
+    call_carried,
+    shard_of,
+)
+from fedstill_sim.cluster.handles import StoreKeeper
+from fedstill_sim.cluster.run_files import run_files, top_folder
+from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.engine.shards import TaskShard
+from fedstill_sim.folder import DATA_FOLDER, artifact_folder
+from fedstill_sim.workers.remote import RemoteExecutor
+
+
+class SendingExecutor(Protocol):
+    """An executor that can send files to its workers' machines."""
+
+    @property
+    def workers(self) -> int: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+
+    def send_folder(self, folder: Path, files: dict[str, Path]) -> None: ...
+
+    def keeper(self) -> StoreKeeper: ...
+
+    def peak_memory_mb(self) -> Sequence[float]: ...
+
+
+class RunExecutor(RemoteExecutor):
+    """Makes calls about a run on another executor's workers."""
+
+    def __init__(self, executor: SendingExecutor, run_folder: Path) -> None:
+        self._executor, self._folder = executor, run_folder
+        data = load_fleet(run_folder / DATA_FOLDER)
+        self._families, self._names = data.families, data.device_names
+        self._store = BaseTableStore(run_folder)
+        self._starts: set[str] = set()
+        self._widths: dict[tuple[str, int], int] = {}
+
+    @property
+    def workers(self) -> int:
+        """How many calls are made at once."""
+        return self._executor.workers
+
+    def of_run(self, run_folder: Path) -> RemoteExecutor:
+        """Return the executor of another run."""
+        return RunExecutor(self._executor, run_folder)
+
+    def keeper(self) -> StoreKeeper:
+        """Keeps arrays in the object store."""
+        return self._executor.keeper()
+
+    def peak_memory_mb(self) -> Sequence[float]:
+        """Peak resident memory so far of each worker, in megabytes."""
+        return self._executor.peak_memory_mb()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Queue a call; the files of the devices that its first argument is about travel with it."""
+        self._executor.send_folder(top_folder(self._folder), run_files(self._folder))
+        about = shard_of(args[0]) if args else None
+        if about is None:
+            return self._executor.submit(fn, *args, **kwargs)
+        carried = self._carried(*about)
+        inner = self._executor.submit(call_carried, fn, args[0], LazyCarried(carried))
+        return _after(inner, carried, self._starts)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: the workers are another executor's."""
+
+    def _carried(self, shard: TaskShard, stored: Any) -> Carried:
+        family = self._families[int(shard.devices[0])]
+        key = (family, shard.stack_size)
+        if key not in self._widths:
+            manifest = load_artifact(artifact_folder(self._folder, *key)).manifest
+            self._widths[key] = manifest.parameter_count
+        where = FamilyRows(
+            family,
+            devices=self._families.counts()[family],
+            width=self._widths[key],
+            rows=self._families.rows[shard.devices].astype("int64"),
+        )
+        names = tuple(answers_name(self._store, self._names[device]) for device in shard.devices.tolist())
+        return Carried(
+            run_folder=self._folder,
+            where=where,
+            names=names,
+            slots=shard.slots,
+            new_slots=shard.new_slots,
+            stored=stored,
+            starts=frozenset(self._starts),
+            brought=DeviceFiles(),
+        )
+
+
+def _after(inner: Future[Any], carried: Carried, starts: set[str]) -> Future[Any]:
+    """The future of a call's own result, which is done once its devices' files are written.
+
+    The places of starts that came back are added to `starts`.
+    """
+    outer: Future[Any] = Future()
+    outer.set_running_or_notify_cancel()
+
+    def done(finished: Future[Any]) -> None:
+        try:
+            result, left = finished.result()
+            carried.write_left(left)
+            starts.update(left.starts)
+        except BaseException as error:  # CancelledError is one
+            outer.set_exception(error)
+        else:
+            outer.set_result(result)
+
+    inner.add_done_callback(done)
+    return outer
