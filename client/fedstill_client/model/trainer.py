@@ -157,6 +157,8 @@ class Personalizer:
             self._tables |= self._whole(table)
         self._taken = 0  # steps; after an even number of them the first set is the newest
         opened = session(artifact.whole(artifact.training_graph), threads=threads)
+        if all(port.name != "loss" for port in opened.get_outputs()):
+            self._loss.fill(np.nan)  # a simulator's graph says none
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
     def train(
@@ -177,7 +179,8 @@ class Personalizer:
             change: What happens to each step's result; not of text.
 
         Returns:
-            The trained parameters [C, *shape], and each device's mean loss [C].
+            The trained parameters [C, *shape], and each device's mean loss [C]; NaN where the training graph
+            says none.
         """
         self._install(PersonalizerState.start(parameters))
         total = self.take(steps, 0, steps.steps, change=change)

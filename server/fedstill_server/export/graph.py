@@ -180,8 +180,8 @@ class GraphWriter:
 
     def model(self) -> bytes:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
-        nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
-        used = {name for node in nodes for name in _read(node)}
+        nodes = without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
+        used = {name for node in nodes for name in read_names(node)}
         filled, written = _filled(
             {name: array for name, array in self._constants.items() if name in used}, whole=self._named
         )
@@ -223,7 +223,7 @@ class ScanBody(GraphWriter):
         self.output(name, source, np.dtype(np.float32), self._shapes[source])
 
     def graph(self) -> onnx.GraphProto:
-        nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
+        nodes = without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
         return helper.make_graph(nodes, self._name, self._inputs, self._outputs)
 
 
@@ -290,18 +290,18 @@ def with_nested(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
             yield from with_nested(attribute.g.node)
 
 
-def _read(node: onnx.NodeProto) -> set[str]:
+def read_names(node: onnx.NodeProto) -> set[str]:
     """The names that a node reads, itself or in a graph that it holds."""
     return {name for each in with_nested([node]) for name in each.input}
 
 
-def _without_dead_nodes(
+def without_dead_nodes(
     nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]
 ) -> list[onnx.NodeProto]:
     needed = {output.name for output in outputs}
     alive = []
     for node in reversed(nodes):
         if needed.intersection(node.output):
-            needed |= _read(node)
+            needed |= read_names(node)
             alive.append(node)
     return alive[::-1]

@@ -29,6 +29,7 @@ from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.export.stacks import stack_bytes
+from fedstill_server.export.without_loss import without_loss
 
 from fedstill_sim.folder import cache_folder
 
@@ -106,10 +107,15 @@ def _remember(seconds: dict[int, float], file: Path) -> None:
 
 
 def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> TrainingArtifact:
-    """Build the training artifact of these options for another stack size; verified ones are cached."""
+    """Build the training artifact of these options for another stack size; verified ones are cached.
+
+    That of one device is what a real device trains with, and says the loss of each step. Nobody reads that of
+    a stack: its graph is the same but for the loss.
+    """
     chosen = dataclasses.replace(options, stack_size=stack_size)
     named = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
-    return build_artifact(ArtifactOptions(**named), cache=cache_folder() / "artifacts", verify=verify)
+    artifact = build_artifact(ArtifactOptions(**named), cache=cache_folder() / "artifacts", verify=verify)
+    return artifact if stack_size == 1 else without_loss(artifact)
 
 
 def _measurement_name(options: ArtifactOptions) -> str:
