@@ -18,6 +18,9 @@ _MUCH_TO_TURN = 64
 """Numbers of a kernel for each place and row, beyond which transposing its gradient costs what it saves."""
 
 
+_FEW_SPOTS = 1024
+"""Spots that all taps of a kernel see together, whose numbers a file may hold."""
+
 _WIDE, _ONE_BLOCK = 1024, 128
 """Columns of a product that stay many when threads share them, and terms that are added in one go."""
 
@@ -162,8 +165,9 @@ def _finished(graph: StackedGraph, name: str, shape: tuple[int, ...], order: Ord
 def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
     """Expanded input x gradient^T: this way round the wide matrix is streamed and the narrow one packed."""
     kernel_height, kernel_width = form.kernel
+    is_small = form.taps * math.prod(form.output) <= _FEW_SPOTS
     by_column = [(row, column) for column in range(kernel_width) for row in range(kernel_height)]
-    expanded = _expanded(graph, x, form, by_column)
+    expanded = _spot_by_spot(graph, x, form) if is_small else _expanded(graph, x, form, by_column)
     length = math.prod(form.output) * x.shape[0]
     flat = graph.memory(gradient, (graph.stack_size, form.filters, length))
     product = graph.write(
@@ -173,6 +177,8 @@ def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> V
         domain=MICROSOFT,
         transB=1,
     )
+    if is_small:
+        return _finished(graph, product, (1, form.filters, form.channels, *form.kernel), (0, 2, 3, 4, 1))
     memory = (graph.stack_size, form.channels, form.taps, form.filters)
     reading_order = np.arange(form.taps).reshape(kernel_width, kernel_height).T.ravel()
     lying = graph.emit(
@@ -184,6 +190,36 @@ def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> V
         axis=2,
     )
     return graph.reordered(lying, natural(4))
+
+
+def _spot_by_spot(graph: StackedGraph, x: Value, form: Geometry) -> str:
+    """The input seen by each kernel tap in reading order, as `_expanded` gives it, in one Gather.
+
+    A spot of the padding is a spot of zeros behind those of the image.
+    """
+    rows, spots = x.shape[0], math.prod(form.size)
+    leading = (graph.stack_size, form.channels)
+    nothing = graph.writer.constant(np.zeros((*leading, 1, rows), FLOAT))
+    image = graph.memory(x, (*leading, spots, rows))
+    padded_image = graph.write("Concat", [image, nothing], shape=(*leading, spots + 1, rows), axis=2)
+    seen = []
+    for tap in itertools.product(*map(range, form.kernel)):
+        for spot in itertools.product(*map(range, form.output)):
+            place = [
+                at * stride + offset * dilation - padding
+                for at, offset, stride, dilation, padding in zip(
+                    spot, tap, form.stride, form.dilation, form.padding, strict=True
+                )
+            ]
+            inside = all(0 <= at < size for at, size in zip(place, form.size, strict=True))
+            seen.append(int(np.ravel_multi_index(place, form.size)) if inside else spots)
+    gathered = graph.write(
+        "Gather",
+        [padded_image, graph.writer.constant(np.array(seen, np.int64))],
+        shape=(*leading, len(seen), rows),
+        axis=2,
+    )
+    return graph.writer.reshape(gathered, _seen_shape(graph, form, math.prod(form.output) * rows))
 
 
 def _expanded(graph: StackedGraph, x: Value, form: Geometry, taps: Sequence[tuple[int, ...]]) -> str:
