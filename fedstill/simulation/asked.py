@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,11 +53,12 @@ OPTIONS = tuple(field.name for field in fields(RunRequest) if field.name not in 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where a run lies and what is shown of it, which is no matter of its result."""
+    """Where a run lies, what is shown of it and what does its work, which is no matter of its result."""
 
     out: Path | str | None = None
     force: bool = False
     progress: bool = False
+    executor: Executor | None = None
 
     @contextmanager
     def shown(self) -> Iterator[RunProgress]:

@@ -57,6 +57,8 @@ def simulate(
             baselines: Names of the methods that the same fleet is run with besides, none by default.
             processes (int): Worker processes; 0 works in this one. By default as many as the fleet and the
                 machine bear.
+            cluster (str): The address of a Ray cluster whose machines do the devices' rounds.
+            executor: A `concurrent.futures.Executor` of worker processes that does them.
             epochs, batch_size, learning_rate, optimizer, temperature, soft_weight: Local training.
             uplink, downlink, public_batch, use_public_labels: What is exchanged.
             adversaries (float), attack: The share of devices that lie, and how: a name such as
@@ -89,7 +91,15 @@ def simulate(
     kept = tempfile.TemporaryDirectory(prefix="fedstill-") if where.out is None else None
     folder = Path(kept.name if kept else where.out or "").absolute()
     with where.shown() as progress:
-        run = run_fleet(data, config, folder, callbacks=callbacks, progress=progress, force=where.force)
+        run = run_fleet(
+            data,
+            config,
+            folder,
+            callbacks=callbacks,
+            progress=progress,
+            force=where.force,
+            executor=where.executor,
+        )
     return Result(run, folder, kept=kept)
 
 

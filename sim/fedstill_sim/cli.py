@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import fedstill_sim
+from fedstill_sim.cluster.connection import check_reachable
 from fedstill_sim.folder import check_claim
 from fedstill_sim.options import (
     AuditOptions,
@@ -30,6 +31,7 @@ from fedstill_sim.options import (
     MaybeOut,
     Out,
     OutputOptions,
+    ResumeOptions,
 )
 from fedstill_sim.request import (
     COMING_AND_GOING,
@@ -120,7 +122,15 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 """
 
 
-_NOT_AUDITED = ("engine", "adversaries", "attack", "attack_options", *COMING_AND_GOING, *TRACE_OPTIONS)
+_NOT_AUDITED = (
+    "engine",
+    "cluster",
+    "adversaries",
+    "attack",
+    "attack_options",
+    *COMING_AND_GOING,
+    *TRACE_OPTIONS,
+)
 AUDIT_EXAMPLES = """[bold]Examples[/]
 
 [dim]What the default method says of a device's examples, in two rounds:[/]
@@ -177,6 +187,7 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         check_names(request, [request.method])
         check_folder(request.data)
         check_claim(out, force=shown.force)
+        check_cluster(request)
         from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
@@ -222,6 +233,8 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         methods = wanted.methods or each.simulation.compared
         check_compared(each, methods, reference=wanted.reference)
         check_claim(out, force=shown.force)
+        many = taken(ManyRunsOptions, asked)
+        check_cluster(each, jobs=many.jobs)
         from fedstill_sim.compare.request import CompareRequest, start_comparison
 
         request = CompareRequest(
@@ -233,7 +246,7 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
             reference=wanted.reference,
         )
         start_comparison(request, out, force=shown.force)
-        _finish_comparison(out, shown, taken(ManyRunsOptions, asked))
+        _finish_comparison(out, shown, many)
 
 
 @app.command(cls=MethodCommand, epilog=AUDIT_EXAMPLES)
@@ -270,7 +283,7 @@ def audit(out: MaybeOut = None, *, settings: Set = None, asked: dict[str, Any]) 
 
 
 @app.command()
-@takes(ManyRunsOptions, OutputOptions, leave_out=("force",))
+@takes(ResumeOptions, ManyRunsOptions, OutputOptions, leave_out=("force",))
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What --out named.")],
     *,
@@ -280,17 +293,21 @@ def resume(
 
     [cyan]fedstill-sim resume runs/first[/]
     """
-    shown = taken(OutputOptions, asked)
+    shown, elsewhere = taken(OutputOptions, asked), taken(ResumeOptions, asked).cluster
     output = Output(as_json=shown.as_json, quiet=shown.quiet)
     with told_plainly(folder):
         check_folder(folder)
         from fedstill_sim.compare.request import is_comparison
-        from fedstill_sim.resume import resume_run
+        from fedstill_sim.resume import move_run, resume_run
         from fedstill_sim.terminal import print_run
 
         if is_comparison(folder):
+            if elsewhere is not None:
+                raise RequestError("--cluster: the runs of a comparison go on where they were started")
             _finish_comparison(folder, shown, taken(ManyRunsOptions, asked))
             return
+        if elsewhere is not None:
+            move_run(folder, elsewhere)
         with _progress(output) as progress:
             resumed = resume_run(folder, progress, report=not shown.no_report)
         if resumed.was_finished:
@@ -358,6 +375,15 @@ def _request(asked: dict[str, Any], settings: Sequence[str] | None) -> RunReques
     elif values["dataset"] is None:
         values["dataset"] = DEFAULT_DATASET
     return taken(RunRequest, values, method_options=read_settings(settings or ()))
+
+
+def check_cluster(request: RunRequest, *, jobs: int = 1) -> None:
+    """Refuse a cluster that is not there, and runs that would take it from each other."""
+    if request.cluster is None:
+        return
+    if jobs > 1:
+        raise RequestError(f"--jobs {jobs}: a run takes the whole cluster; leave it out beside --cluster")
+    check_reachable(request.cluster)
 
 
 def check_folder(folder: str | Path | None) -> None:

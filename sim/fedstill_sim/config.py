@@ -50,10 +50,14 @@ ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is abou
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What runs the devices; never a matter of the result. processes: None is one a core."""
+    """What runs the devices; never a matter of the result.
+
+    processes: None is one a core. cluster: the address of a Ray cluster; None is this machine.
+    """
 
     name: str = "cohort"
     processes: int | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         tradeoff=TRADEOFF_WEIGHTS if request.tradeoff else (),
         participation=None if request.trace else _participation(request),
         trace=_trace(request, fleet, data.devices),
-        engine=EngineConfig(name=request.engine, processes=request.processes),
+        engine=EngineConfig(name=request.engine, processes=request.processes, cluster=request.cluster),
         attack=plan,
         reading=request.reading,
         normalize=request.scaling,

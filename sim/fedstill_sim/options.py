@@ -10,6 +10,7 @@ import typer
 from fedstill_server.config.options import check_options, option
 from fedstill_server.config.run_options import FLEET, PRIVACY
 
+from fedstill_sim.cluster.connection import check_address
 from fedstill_sim.request import MACHINE, OUTPUT
 from fedstill_sim.tasks import simulation_of
 
@@ -119,6 +120,23 @@ class ManyRunsOptions:
         panel=OUTPUT,
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions:
+    """Where a run goes on."""
+
+    cluster: str | None = option(
+        None,
+        "Have the machines of this Ray cluster do what is left of a run, or none: this machine. By default "
+        "it goes on where it was started.",
+        panel=MACHINE,
+        metavar="ADDRESS|none",
+    )
+
+    def __post_init__(self) -> None:
+        if self.cluster not in (None, "none"):
+            check_address(self.cluster)
 
 
 @dataclass(frozen=True, kw_only=True)

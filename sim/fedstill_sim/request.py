@@ -17,6 +17,7 @@ from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
 from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
+from fedstill_sim.cluster.connection import check_address
 from fedstill_sim.data.columns.samples import MOST_MEASURED, measured_number
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
@@ -56,7 +57,7 @@ TRACE_OPTIONS = (
     "round_pause",
     "setup_seconds",
 )
-_NEVER_A_MATTER_OF_THE_RESULT = ("processes",)
+_NEVER_A_MATTER_OF_THE_RESULT = ("processes", "cluster")
 
 
 class RequestError(ConfigError):
@@ -218,6 +219,14 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=MACHINE,
     )
+    cluster: str | None = option(
+        None,
+        "Have the machines of a Ray cluster do the devices' rounds: HOST:PORT where this machine is a node "
+        "of it, ray://HOST:PORT from any other, auto for the one that runs here, or local to start one here. "
+        "Never changes a result, on processors of one kind.",
+        panel=MACHINE,
+        metavar="ADDRESS",
+    )
     evaluate_devices: str | None = option(
         None,
         "How many devices are measured, of each family its share, drawn by the seed; all, or by default all "
@@ -281,6 +290,7 @@ class RunRequest(RunOptions, OwnDataOptions):
         self._check_trace()
         if self.engine != "cohort":
             self._check_virtual_time()
+        self._check_cluster()
 
     @property
     def task_name(self) -> str:
@@ -296,6 +306,17 @@ class RunRequest(RunOptions, OwnDataOptions):
     def task_class(self) -> type[Task]:
         """The server's side of it."""
         return TASKS.load(self.task_name, where="--task")
+
+    def _check_cluster(self) -> None:
+        if self.cluster is None:
+            return
+        check_address(self.cluster)
+        if self.engine != "cohort":
+            raise RequestError(
+                f"--cluster: --engine {self.engine} starts a Ray of its own, on this machine; leave one out"
+            )
+        if self.processes == 0:
+            raise RequestError("--processes 0 works in this process alone; leave it out beside --cluster")
 
     def _check_virtual_time(self) -> None:
         for one in options_of(type(self)):

