@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
@@ -42,6 +44,13 @@ def _taught(config: FleetConfig, teaching: Examples) -> FleetState:
     return FleetState(teacher=teacher, students=students)
 
 
+class PreparedState(NamedTuple):
+    """Teacher and students as they are under every method, and all that they depend on."""
+
+    described: str
+    state: FleetState
+
+
 class PreparationCache:
     """The last few states that this process has prepared: runs that are compared differ in their method, and
     start from the same teacher and students.
@@ -50,15 +59,28 @@ class PreparationCache:
     def __init__(self, *, kept: int = 4) -> None:
         self._kept = kept
         self._states: OrderedDict[tuple[object, ...], FleetState] = OrderedDict()
+        self._taken_over: dict[str, FleetState] = {}
 
     def prepare(self, config: FleetConfig, public: Examples, method: Method) -> FleetState:
         """As the function `prepare`."""
         key = (_described(config, public), *_defined(config))
-        state = self._states.pop(key, None) or _taught(config, public)
+        state = self._states.pop(key, None) or self._taken_over.get(key[0]) or _taught(config, public)
         self._states[key] = state
         while len(self._states) > self._kept:
             self._states.popitem(last=False)
         return method.start(state)
+
+    def handed_over(self) -> list[PreparedState]:
+        """What another process need not prepare, which has no classes of one's own (see `take_over`)."""
+        return [PreparedState(str(key[0]), state) for key, state in self._states.items()]
+
+    def take_over(self, prepared: Iterable[PreparedState]) -> None:
+        """Use what another process of the same version has prepared, in runs without classes of one's own."""
+        self._taken_over |= dict(prepared)
+
+
+PREPARATIONS = PreparationCache()
+"""Of this process."""
 
 
 def _defined(config: FleetConfig) -> list[object]:

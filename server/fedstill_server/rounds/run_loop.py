@@ -18,7 +18,7 @@ from fedstill_server.rounds import events
 from fedstill_server.rounds.fleet_work import FleetWork, FoldedRound, Measured, Stopwatch
 from fedstill_server.rounds.generation_guard import GenerationOver
 from fedstill_server.rounds.pacing import Pacing
-from fedstill_server.rounds.preparation import PreparationCache
+from fedstill_server.rounds.preparation import PREPARATIONS
 from fedstill_server.rounds.round_record import PhaseSeconds, RoundRecord
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
 from fedstill_server.state import FleetState, digest_of
@@ -26,8 +26,6 @@ from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import one_deterministic_thread
 
 log = logging.getLogger("fedstill.account")
-
-_PREPARATIONS = PreparationCache()
 
 
 class RunLoop:
@@ -87,7 +85,7 @@ class RunLoop:
 
     def _prepare(self) -> Checkpoint:
         started = time.perf_counter()
-        state = _PREPARATIONS.prepare(self._config, self._public, self._method)
+        state = PREPARATIONS.prepare(self._config, self._public, self._method)
         with self._pacing.in_force():
             self._store.commit(0, state)
         seconds = time.perf_counter() - started

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fedstill_proto.errors import FedstillError
 
@@ -23,7 +23,7 @@ from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.json_files import read_json, write_json
-from fedstill_sim.results.run_result import RoundResult
+from fedstill_sim.runner.remote_progress import ProgressCall, RemoteProgress
 from fedstill_sim.runner.run import continue_run, start_run
 from fedstill_sim.workers.calls import WorkerLost
 from fedstill_sim.workers.process import WorkerProcess
@@ -88,13 +88,6 @@ def _write_failure(run_folder: Path, reason: str, *, details: str = "") -> None:
     write_json(run_folder / FAILED_FILE, {"reason": " ".join(reason.split()), "details": details})
 
 
-class _ProgressCall(NamedTuple):
-    """A call of a RunProgress, on its way from a worker to the parent."""
-
-    method: str
-    arguments: tuple[Any, ...]
-
-
 @dataclass
 class _Worker:
     """A worker process, and the run that it makes."""
@@ -139,26 +132,13 @@ def _dispatch(
                 worker.process.end()
                 worker.process = WorkerProcess(_serve_runs)
             else:
-                if isinstance(message, _ProgressCall):
-                    _repeat(message, progress)
+                if isinstance(message, ProgressCall):
+                    message.repeat(progress)
                     continue
             worker.job = None
             finished(job)
             if waiting:
                 worker.give(waiting.pop(0))
-
-
-def _repeat(call: _ProgressCall, progress: RunProgress) -> None:
-    if call.method == "phase":
-        progress.phase(*call.arguments)
-    elif call.method == "rounds":
-        label, total, done = call.arguments
-        progress.rounds(label, total=total, done=done)
-    elif call.method == "devices_done":
-        label, done, total = call.arguments
-        progress.devices_done(label, done=done, total=total)
-    else:
-        progress.round_done(*call.arguments)
 
 
 def _serve_runs(pipe: Connection) -> None:
@@ -168,25 +148,5 @@ def _serve_runs(pipe: Connection) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        make_run(job, _RemoteProgress(pipe, job.label))
+        make_run(job, RemoteProgress(pipe, job.label))
         pipe.send(None)
-
-
-class _RemoteProgress:
-    """Sends the parent what a RunProgress is called with in a worker."""
-
-    def __init__(self, pipe: Connection, label: str) -> None:
-        self._pipe, self._label = pipe, label
-
-    def phase(self, text: str) -> None:
-        labelled = text if self._label in text else f"{self._label}: {text}"
-        self._pipe.send(_ProgressCall("phase", (labelled,)))
-
-    def rounds(self, method: str, *, total: int, done: int) -> None:
-        self._pipe.send(_ProgressCall("rounds", (method, total, done)))
-
-    def devices_done(self, method: str, *, done: int, total: int) -> None:
-        self._pipe.send(_ProgressCall("devices_done", (method, done, total)))
-
-    def round_done(self, method: str, finished: RoundResult) -> None:
-        self._pipe.send(_ProgressCall("round_done", (method, finished)))

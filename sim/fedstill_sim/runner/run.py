@@ -17,6 +17,7 @@ from typing import Any
 
 from fedstill_proto.messages import RoundTask
 from fedstill_server.methods import build_method
+from fedstill_server.rounds.events import Event, RunStarted, subscribe
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public
@@ -35,7 +36,7 @@ from fedstill_sim.config import (
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder, file_name
 from fedstill_sim.privacy.budget import spent_privacy
-from fedstill_sim.progress import RunProgress
+from fedstill_sim.progress import RunProgress, SilentProgress
 from fedstill_sim.report.run_report import REPORT_FILE, write_report
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.json_files import read_json, write_json
@@ -49,6 +50,7 @@ from fedstill_sim.results.run_result import (
 )
 from fedstill_sim.runner.artifacts import prepare_artifacts
 from fedstill_sim.runner.attacked import attack_success, poison
+from fedstill_sim.runner.beside import BaselinesBeside, processes_beside
 from fedstill_sim.runner.devices import (
     CompletedRounds,
     devices_with_students,
@@ -175,17 +177,24 @@ class _Run:
     def result(self) -> RunResult:
         """Run the rounds, export the students, run the baselines, and put the result together."""
         data = self._data()
-        run = self._rounds(self._folder, self._config, label=self._label, phases=self._phases)
-        with self._phase("export", "exporting the students to ONNX Runtime"):
-            state = _final_state(run)
-            students = export_students(
-                self._folder,
-                data,
-                state.students,
-                with_student=devices_with_students(run, data.device_names),
-                personal=functools.partial(students_of, run),
-            )
-        baselines = {method: self._baseline(method, data) for method in self._config.simulation.baselines}
+        with self._baselines_beside(data) as beside:
+            run = self._rounds(self._folder, self._config, label=self._label, phases=self._phases)
+            with self._phase("export", "exporting the students to ONNX Runtime"):
+                state = _final_state(run)
+                students = export_students(
+                    self._folder,
+                    data,
+                    state.students,
+                    with_student=devices_with_students(run, data.device_names),
+                    personal=functools.partial(students_of, run),
+                )
+            if beside.going_on:
+                self._progress.phase("finishing the baselines")
+            made = beside.finished()
+        baselines = {
+            method: self._baseline(method, data, progress=SilentProgress() if method in made else None)
+            for method in self._config.simulation.baselines
+        }
         tradeoff = self._tradeoff(run, data, state)
         evaluation = self._evaluation(run, data)
         success = attack_success(run, data, state)
@@ -228,10 +237,33 @@ class _Run:
                 keep_data(self._folder, configured_data(self._config))
         return load_fleet(self._folder / DATA_FOLDER)
 
-    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: PhaseTimer) -> CompletedRounds:
+    @contextmanager
+    def _baselines_beside(self, data: FleetData) -> Iterator[BaselinesBeside]:
+        """Have other processes make the baselines as soon as the run's own rounds begin."""
+        methods = self._config.simulation.baselines
+        processes = processes_beside(self._config, data) if self._executor is None else 0
+        with BaselinesBeside(self._folder, methods, self._progress, processes=processes) as beside:
+
+            def follow(event: Event) -> None:
+                if isinstance(event, RunStarted):
+                    beside.begin()
+
+            with subscribe(follow):
+                yield beside
+
+    def _rounds(
+        self,
+        folder: Path,
+        config: RunConfig,
+        *,
+        label: str,
+        phases: PhaseTimer,
+        progress: RunProgress | None = None,
+    ) -> CompletedRounds:
+        told = progress or self._progress
         with phases.time("teacher and first students"):
             self._start(folder, config)
-        self._progress.phase(f"{label}: building the training graphs")
+        told.phase(f"{label}: building the training graphs")
         with phases.time("artifacts"):
             stack_sizes = build_artifacts(folder, config)
             poison(folder, config)
@@ -239,7 +271,7 @@ class _Run:
             return run_rounds(
                 folder,
                 config,
-                self._progress,
+                told,
                 label=label,
                 stack_sizes=stack_sizes,
                 executor=self._executor,
@@ -260,15 +292,25 @@ class _Run:
     def _told(self, what: str, done: int, total: int) -> None:
         self._progress.phase(f"{what}: {done} of {total}")
 
-    def _baseline(self, method: str, data: FleetData) -> BaselineResult:
-        """Run the same fleet under another method, in a folder of its own that shares the data."""
+    def _baseline(
+        self, method: str, data: FleetData, *, alone: bool = False, progress: RunProgress | None = None
+    ) -> BaselineResult:
+        """Run the same fleet under another method, in a folder of its own that shares the data.
+
+        `alone` keeps it to this process.
+        """
         folder = self._folder / BASELINES_FOLDER / file_name(method)
         if not (folder / CONFIG_FILE).exists():
             write_config(baseline_config(self._config, method), folder)
         if not (folder / DATA_FOLDER).is_symlink():
             (folder / DATA_FOLDER).symlink_to(Path("..") / ".." / DATA_FOLDER, target_is_directory=True)
         phases = PhaseTimer(folder)
-        run = self._rounds(folder, read_config(folder), label=method, phases=phases)
+        config = read_config(folder)
+        if alone:
+            engine = dataclasses.replace(config.simulation.engine, processes=0)
+            simulation = dataclasses.replace(config.simulation, engine=engine)
+            config = dataclasses.replace(config, simulation=simulation)
+        run = self._rounds(folder, config, label=method, phases=phases, progress=progress)
         return baseline_result(method, data, run.records, engine=run.engine, seconds=phases.seconds)
 
     def _tradeoff(
@@ -315,6 +357,12 @@ class _Run:
     def _seconds(self, baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
         of_baselines = {f"baseline {name}": run.timing.total_seconds for name, run in baselines.items()}
         return self._phases.seconds | of_baselines
+
+
+def make_baseline(run_folder: Path, method: str, progress: RunProgress) -> None:
+    """Make a baseline of a run in this process alone, or what is left of it; its folder has the outcome."""
+    run = _Run(run_folder, read_config(run_folder), progress, label=method)
+    run._baseline(method, load_fleet(run_folder / DATA_FOLDER), alone=True)
 
 
 def keep_data(folder: Path, data: FleetData) -> None:
