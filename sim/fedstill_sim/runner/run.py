@@ -361,7 +361,7 @@ class _Run:
 
 def make_baseline(run_folder: Path, method: str, progress: RunProgress) -> None:
     """Make a baseline of a run in this process alone, or what is left of it; its folder has the outcome."""
-    run = _Run(run_folder, read_config(run_folder), progress, label=method)
+    run = _Run(run_folder, read_config(run_folder), progress, label=method, executor=None)
     run._baseline(method, load_fleet(run_folder / DATA_FOLDER), alone=True)
 
 
