@@ -33,6 +33,7 @@ from fedstill_sim.options import (
     OutputOptions,
     ResumeOptions,
 )
+from fedstill_sim.plan.commands import add_plan_command
 from fedstill_sim.request import (
     COMING_AND_GOING,
     DEFAULT_DATASET,
@@ -483,3 +484,4 @@ def _brief(result: Any) -> dict[str, Any]:
 
 
 add_trace_commands(app, told_plainly)
+add_plan_command(app, told_plainly)
