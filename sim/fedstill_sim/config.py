@@ -18,7 +18,15 @@ from fedstill_proto.package.target_labels import target_kind
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.methods import completed, distils, method_of, shared_options
+from fedstill_server.data.examples import Examples
+from fedstill_server.methods import (
+    Method,
+    build_method,
+    completed,
+    distils,
+    method_of,
+    shared_options,
+)
 from fedstill_server.methods.checks import check_learns, checked_fleet
 from fedstill_server.resolve import FleetFacts, check_public
 from fedstill_server.resolve import resolve as resolve_fleet
@@ -39,6 +47,7 @@ from fedstill_sim.request import (
     command_line,
 )
 from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.stacks.eligible import AUTO, STACKS, FleetBehaviour, chosen_path
 from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
 from fedstill_sim.traces.generated import GENERATED
@@ -52,12 +61,14 @@ ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is abou
 class EngineConfig:
     """What runs the devices; never a matter of the result.
 
-    processes: None is one a core. cluster: the address of a Ray cluster; None is this machine.
+    processes: None is one a core. cluster: the address of a Ray cluster; None is this machine. path: how
+    answers come together, see stacks/eligible.py.
     """
 
     name: str = "cohort"
     processes: int | None = None
     cluster: str | None = None
+    path: str = AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +112,20 @@ class RunConfig:
         """How much of its label prior a device adds to its answers (see the client's label_prior.py)."""
         known = method_of(self.fleet.method).knows_owner and not self.simulation.owner_share_asked
         return 0.0 if known else self.simulation.owner_share
+
+    def path(self, method: Method) -> str:
+        """How answers come together under a bound method: "stacks" or "messages".
+
+        Raises:
+            ConfigError: It is asked for stacks, and cannot be.
+        """
+        simulation = self.simulation
+        behaviour = FleetBehaviour(
+            engine=simulation.engine.name,
+            lies=simulation.attack is not None,
+            takes_time=simulation.participation is not None or simulation.trace is not None,
+        )
+        return chosen_path(simulation.engine.path, self.fleet, behaviour, method)
 
     def to_json(self) -> dict[str, Any]:
         """As in config.json."""
@@ -182,7 +207,9 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         tradeoff=TRADEOFF_WEIGHTS if request.tradeoff else (),
         participation=None if request.trace else _participation(request),
         trace=_trace(request, fleet, data.devices),
-        engine=EngineConfig(name=request.engine, processes=request.processes, cluster=request.cluster),
+        engine=EngineConfig(
+            name=request.engine, processes=request.processes, cluster=request.cluster, path=request.path
+        ),
         attack=plan,
         reading=request.reading,
         normalize=request.scaling,
@@ -191,7 +218,9 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         evaluate_devices=measured_number(request.evaluate_devices),
         keep_students=_keeping(request, fleet, devices=data.devices),
     )
-    return RunConfig(fleet=fleet, simulation=simulation)
+    config = RunConfig(fleet=fleet, simulation=simulation)
+    config.path(build_method(fleet, Examples(data.public_x, data.public_y)))
+    return config
 
 
 def _keeping(request: RunRequest, fleet: FleetConfig, *, devices: int) -> str:
@@ -224,6 +253,8 @@ def baseline_config(config: RunConfig, method: str) -> RunConfig:
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
     )
     simulation = dataclasses.replace(config.simulation, baselines=(), tradeoff=())
+    if simulation.engine.path == STACKS:  # which one method can, and another cannot
+        simulation = dataclasses.replace(simulation, engine=dataclasses.replace(simulation.engine, path=AUTO))
     return RunConfig(fleet=_named(fleet), simulation=simulation)
 
 

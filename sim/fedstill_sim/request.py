@@ -21,6 +21,7 @@ from fedstill_sim.cluster.connection import check_address
 from fedstill_sim.data.columns.samples import MOST_MEASURED, measured_number
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
+from fedstill_sim.stacks.eligible import AUTO, PATHS
 from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
 from fedstill_sim.traces.columns import INTERRUPTED, WHEN
@@ -57,7 +58,7 @@ TRACE_OPTIONS = (
     "round_pause",
     "setup_seconds",
 )
-_NEVER_A_MATTER_OF_THE_RESULT = ("processes", "cluster")
+_NEVER_A_MATTER_OF_THE_RESULT = ("processes", "cluster", "path")
 
 
 class RequestError(ConfigError):
@@ -211,6 +212,13 @@ class RunRequest(RunOptions, OwnDataOptions):
         "cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, slower by "
         "far.",
         choices=("cohort", "flower"),
+        panel=MACHINE,
+    )
+    path: str = option(
+        AUTO,
+        "How answers come together. stacks: folded where devices run, up to a million of them; messages: "
+        "each is sent, and read at the server's gate; auto: stacks where it can be. Never changes a result.",
+        choices=PATHS,
         panel=MACHINE,
     )
     processes: int | None = option(

@@ -34,6 +34,7 @@ from fedstill_proto.soft_labels.range_coder import Undecodable, range_decoder, r
 PLAIN, ENTROPY, TASK_BASE, TABLE_BASE = range(4)
 # Two bases of one round have the same beginning of a digest once in 2**32, as a damaged message does.
 TABLE_NAME_BYTES = 4
+_CODES_TOGETHER = 1 << 18
 
 
 class MissingBase(WireError):
@@ -114,7 +115,8 @@ def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[byt
         against.append(base)
         form = ENTROPY if base is None else TASK_BASE if own.table is None else TABLE_BASE
         starts.append(bytes([form]) + (b"" if own.table is None else own.table.digest()[:TABLE_NAME_BYTES]))
-    for places in together_in_parts([one.codes.size for one in levels], [one is not None for one in against]):
+    sizes, kinds = [one.codes.size for one in levels], [one is not None for one in against]
+    for places in together_in_parts(sizes, kinds, numbers=_CODES_TOGETHER):
         encoders = [range_encoder() for _ in places]
         together = [base for place in places if (base := against[place]) is not None]
         code_levels(
@@ -208,7 +210,8 @@ def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
             results[place] = error
     chosen = list(bodies)
     kinds = [(replace(coded[place].shape, rows=0), bodies[place][1] is None) for place in chosen]
-    for part in together_in_parts([coded[place].shape.codes for place in chosen], kinds):
+    sizes = [coded[place].shape.codes for place in chosen]
+    for part in together_in_parts(sizes, kinds, numbers=_CODES_TOGETHER):
         places = [chosen[number] for number in part]
         shape = coded[places[0]].shape
         bases = [base for place in places if (base := bodies[place][1]) is not None]

@@ -32,6 +32,7 @@ from fedstill_proto.soft_labels.range_coder import (
     Undecodable,
     WeightArray,
     narrowed,
+    shared_weights,
 )
 
 _SEEN = 24  # what one code adds to its counts
@@ -88,7 +89,7 @@ class SymbolWriter:
         written = symbols.astype(np.int32)
         if which is None:
             for device, start, end in block.parts():
-                self._encoders[device].encode(written[start:end], weights[device])
+                self._encoders[device].encode_alike(written[start:end], shared_weights(weights[device]))
             return symbols
         written, weights = narrowed(written, weights, which)
         for device, start, end in block.parts():
@@ -112,19 +113,22 @@ class SymbolReader:
     def code(self, symbols: IntArray, block: Block, weights: WeightArray, which: IntArray | None) -> IntArray:
         """The next symbols [n]; see SymbolWriter."""
         read = np.zeros(len(block.rows), np.int32)
-        own = weights if which is None else weights[which]
+        each = None if which is None else weights[which]
         for device, start, end in block.parts():
             if self.refused[device]:
                 continue
+            decoder = self._decoders[device]
             try:
-                read[start:end] = (
-                    self._decoders[device].decode(own[device], end - start)
-                    if which is None
-                    else self._decoders[device].decode(own[start:end])
-                )
+                if each is None:
+                    own = shared_weights(weights[device])
+                    read[start:end] = symbols = decoder.decode_alike(own, end - start)
+                    self._copies[device].encode_alike(symbols, own)
+                else:
+                    read[start:end] = decoder.decode(each[start:end])
             except Undecodable:
                 self.refused[device] = True
-        SymbolWriter(self._copies).code(read, block, weights, which)
+        if which is not None:
+            SymbolWriter(self._copies).code(read, block, weights, which)
         return read.astype(np.int64)
 
     def refuse(self, devices: IntArray) -> None:

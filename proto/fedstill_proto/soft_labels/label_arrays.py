@@ -13,7 +13,8 @@ from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 
 # How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
 ROW_SUM_TOLERANCE = 1e-3
-_MOST_TOGETHER, _NUMBERS_TOGETHER = 64, 1 << 18
+_MOST_TOGETHER = 64  # devices
+ROWS_TOGETHER = 1 << 15  # numbers of what is done row by row
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,9 @@ def labels_kind(labels: SoftLabels) -> tuple[type, int, int]:
     return type(labels), labels.classes, labels.k if isinstance(labels, TopKSoftLabels) else 0
 
 
-def together_in_parts(sizes: Sequence[int], kinds: Sequence[object]) -> Iterator[list[int]]:
+def together_in_parts(
+    sizes: Sequence[int], kinds: Sequence[object], *, numbers: int = ROWS_TOGETHER
+) -> Iterator[list[int]]:
     """Places of what is of one kind, in parts that are worth being worked on together.
 
     Work on many devices at once shares what numpy takes for each step, as long as the arrays stay in a
@@ -169,15 +172,16 @@ def together_in_parts(sizes: Sequence[int], kinds: Sequence[object]) -> Iterator
     Args:
         sizes: How many numbers each has.
         kinds: What is the same of those that can be worked on together.
+        numbers: How many numbers are worth it.
     """
     parts: dict[object, list[int]] = {}
-    numbers: dict[object, int] = {}
+    held: dict[object, int] = {}
     for place, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
         part = parts.setdefault(kind, [])
-        if part and (len(part) == _MOST_TOGETHER or numbers[kind] + size > _NUMBERS_TOGETHER):
+        if part and (len(part) == _MOST_TOGETHER or held[kind] + size > numbers):
             yield part
             part = parts[kind] = []
-        numbers[kind] = size + (numbers[kind] if part else 0)
+        held[kind] = size + (held[kind] if part else 0)
         part.append(place)
     yield from parts.values()
 

@@ -221,9 +221,13 @@ def quantized(labels: SoftLabels, *, k: int, bits: int, grid: Grid) -> Levels:
 
 def _log_codes(buckets: FloatArray, top: int) -> CodeArray:
     least = np.exp(-2 * LOG_RANGE)  # far below the range, and not 0
-    logs = np.log(np.maximum(buckets.astype(np.float64), least))
-    steps = (logs.max(axis=1, keepdims=True) - logs) * (top / LOG_RANGE)
-    codes: CodeArray = np.minimum(np.rint(steps), top).astype(np.uint8)
+    steps = buckets.astype(np.float64)
+    np.maximum(steps, least, out=steps)
+    np.log(steps, out=steps)
+    np.subtract(steps.max(axis=1, keepdims=True), steps, out=steps)
+    steps *= top / LOG_RANGE
+    np.rint(steps, out=steps)
+    codes: CodeArray = np.minimum(steps, top, out=steps).astype(np.uint8)
     return codes
 
 

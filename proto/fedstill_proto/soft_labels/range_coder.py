@@ -13,7 +13,7 @@ constriction writes, `finish` leaves out every byte at the end that the decoder 
 from __future__ import annotations
 
 import bisect
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,10 @@ _WORD_BITS, _STATE_BITS = 32, 64
 _WORD, _STATE = 1 << _WORD_BITS, 1 << _STATE_BITS
 
 
+# The same weights [n] for many symbols, as `shared_weights` makes them ready.
+SharedWeights = Any
+
+
 class Undecodable(FedstillError):
     """Bytes that no encoder makes with these weights."""
 
@@ -48,7 +52,10 @@ class RangeEncoder(Protocol):
     """Codes symbols one after another."""
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        """Symbols [m] with weights [m, n] of their own, or with the same weights [n]."""
+        """Symbols [m] with weights [m, n] of their own."""
+
+    def encode_alike(self, symbols: SymbolArray, weights: SharedWeights) -> None:
+        """Symbols [m] with the same weights."""
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to all of it."""
@@ -57,16 +64,11 @@ class RangeEncoder(Protocol):
 class RangeDecoder(Protocol):
     """Gives back what a RangeEncoder coded; of other bytes, some symbols or others."""
 
-    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
-        """The next symbols.
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        """The next symbols [m], coded with weights [m, n]; raises Undecodable for bytes that nobody codes."""
 
-        Args:
-            weights: [m, n] of the next m symbols, or those [n] of each of them.
-            count: How many symbols there are of the same weights.
-
-        Raises:
-            Undecodable: Nobody writes such bytes.
-        """
+    def decode_alike(self, weights: SharedWeights, count: int) -> SymbolArray:
+        """As many symbols, coded with the same weights; raises Undecodable."""
 
 
 def range_encoder() -> RangeEncoder:
@@ -77,6 +79,11 @@ def range_encoder() -> RangeEncoder:
 def range_decoder(data: bytes) -> RangeDecoder:
     """constriction's where it is installed."""
     return LibraryDecoder(data) if HAS_LIBRARY else PlainDecoder(data)
+
+
+def shared_weights(weights: WeightArray) -> SharedWeights:
+    """Weights [n] for many symbols of one coder, or of one that writes and one that reads."""
+    return stream.model.Categorical(weights, perfect=False) if HAS_LIBRARY else weights
 
 
 def narrowed(symbols: SymbolArray, weights: WeightArray, which: IntArray) -> tuple[SymbolArray, WeightArray]:
@@ -114,10 +121,11 @@ class LibraryEncoder:
         self._coder = stream.queue.RangeEncoder()
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        if weights.ndim == 1:
-            self._coder.encode(symbols, stream.model.Categorical(weights, perfect=False))
-        elif len(symbols):
+        if len(symbols):
             self._coder.encode(symbols, _MODEL, weights)
+
+    def encode_alike(self, symbols: SymbolArray, weights: SharedWeights) -> None:
+        self._coder.encode(symbols, weights)
 
     def finish(self) -> bytes:
         words, (low, width) = self._coder.pos()
@@ -136,15 +144,15 @@ class LibraryDecoder:
         padded = data + bytes(-len(data) % (_WORD_BITS // 8))
         self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
-    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
-        if count == 0 or not len(weights):
-            return np.empty(0, np.int32)
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        return self._decoded(_MODEL, weights) if len(weights) else np.empty(0, np.int32)
+
+    def decode_alike(self, weights: SharedWeights, count: int) -> SymbolArray:
+        return self._decoded(weights, count)
+
+    def _decoded(self, *asked: Any) -> SymbolArray:
         try:
-            symbols: SymbolArray = (
-                self._coder.decode(_MODEL, weights)
-                if count is None
-                else self._coder.decode(stream.model.Categorical(weights, perfect=False), count)
-            )
+            symbols: SymbolArray = self._coder.decode(*asked)
         except AssertionError:  # what it raises for data that fits no symbol
             raise Undecodable from None
         return symbols
@@ -158,7 +166,17 @@ class PlainEncoder:
         self._low, self._width = 0, _STATE - 1
 
     def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
-        for end, share in zip(*_picked(symbols, weights), strict=True):
+        places = np.arange(len(symbols)), symbols
+        self._encode(np.cumsum(weights + 1, axis=1)[places], weights[places])
+
+    def encode_alike(self, symbols: SymbolArray, weights: WeightArray) -> None:
+        self._encode(np.cumsum(weights + 1)[symbols], weights[symbols])
+
+    def _encode(self, ends: WeightArray, weights: WeightArray) -> None:
+        for end, weight in zip(
+            ends.astype(np.int64).tolist(), weights.astype(np.int64).tolist(), strict=True
+        ):
+            share = weight + 1
             scale = self._width >> PRECISION_BITS
             self._low += scale * (end - share)
             self._width = scale * share
@@ -192,12 +210,15 @@ class PlainDecoder:
         self._point = self._next_word() << _WORD_BITS | self._next_word()
         self._width = _STATE - 1
 
-    def decode(self, weights: WeightArray, count: int | None = None) -> SymbolArray:
-        same = count is not None
-        ends_of = np.cumsum(weights + 1, axis=-1).astype(np.int64).reshape(-1, weights.shape[-1]).tolist()
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        return self._decoded(np.cumsum(weights + 1, axis=1).astype(np.int64).tolist())
+
+    def decode_alike(self, weights: WeightArray, count: int) -> SymbolArray:
+        return self._decoded([np.cumsum(weights + 1).astype(np.int64).tolist()] * count)
+
+    def _decoded(self, ends_of: list[list[int]]) -> SymbolArray:
         symbols: list[int] = []
-        for row in range(len(weights) if count is None else count):
-            ends = ends_of[0 if same else row]
+        for ends in ends_of:
             scale = self._width >> PRECISION_BITS
             quantile = self._point // scale
             if quantile >= TOTAL:
@@ -216,14 +237,6 @@ class PlainDecoder:
         word = self._data[self._read : self._read + _WORD_BITS // 8]
         self._read += _WORD_BITS // 8
         return int.from_bytes(word.ljust(_WORD_BITS // 8, b"\0"), "big")
-
-
-def _picked(symbols: SymbolArray, weights: WeightArray) -> tuple[list[int], list[int]]:
-    """Where each symbol's part of the interval ends, and how large it is, in shares."""
-    ends = np.cumsum(weights + 1, axis=-1)
-    of_symbols = symbols if weights.ndim == 1 else (np.arange(len(symbols)), symbols)
-    shares = weights[of_symbols] + 1
-    return ends[of_symbols].astype(np.int64).tolist(), shares.astype(np.int64).tolist()
 
 
 def _shortest(low: int, width: int, *, bits: int) -> bytes:

@@ -5,7 +5,6 @@ It never raises, whatever a device sends.
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,46 +17,15 @@ from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_proto.refusal import Refusal
-from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
 
+from fedstill_server.rounds.reasons import TEXT_LIMIT, reason_of
+from fedstill_server.rounds.reasons import Reason as Reason
 from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
 log = logging.getLogger("fedstill.ingest")
-# Longest text of a reason that is kept: devices write part of it.
-_TEXT_LIMIT = 300
 _DECODED_TOGETHER = 256  # replies whose messages are held at once
-
-
-class Reason(enum.Enum):
-    """Why an answer was left out."""
-
-    NO_ANSWER = "no-answer"  # by the deadline
-    UNSENT = "unsent"  # the network did not take the task
-    ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
-    POLICY = "policy"  # the policy of the device's owner does not allow it
-    BUDGET = "budget"  # what that owner lets out is spent
-    NOT_NOW = "not-now"  # the device may not work at the moment
-    ANOTHER_GENERATION = "another-generation"  # the device's package is of another; it looks for a release
-    NO_STUDENT = "no-student"  # the device has lost its own; it gets one with its next task
-    UNASKED = "unasked"  # an answer to no question of this round
-    WRONG_NODE = "wrong-node"  # an answer to another node's question
-    DUPLICATE = "duplicate"  # a second answer of the same node
-    NO_SUMMARY = "no-summary"  # a message without the one record
-    TOO_LARGE = "too-large"
-    UNREADABLE = "unreadable"  # truncated, altered, or something else altogether
-    STALE = "stale"  # it answers a state that is too old (mode async)
-    WRONG_VERSION = "wrong-version"
-    WRONG_RUN = "wrong-run"
-    WRONG_ROUND = "wrong-round"
-    WRONG_FAMILY = "wrong-family"
-    WRONG_KIND = "wrong-kind"
-    WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
-    MISSING_BASE = "missing-base"  # coded against what the receiver does not hold, the task or its answer
-    BAD_VALUES = "bad-values"  # not finite, negative, not adding up
-    SUM = "sum"  # the device is not in a sum that the server cannot open, or too few others were
-
 
 _OF_REFUSALS = {
     Refusal.POLICY: Reason.POLICY,
@@ -238,7 +206,7 @@ class Gate:
     def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
         device, node = ("", "") if question is None else (question.device, str(question.node))
         self.quarantined.append(
-            Quarantined(device=device, node=node, reason=reason.value, text=text[:_TEXT_LIMIT])
+            Quarantined(device=device, node=node, reason=reason.value, text=text[:TEXT_LIMIT])
         )
 
 
@@ -263,26 +231,6 @@ def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
     return Quarantined(device=device, node=str(node), reason=reason.value, text=text)
 
 
-def reason_of(error: WireError) -> Reason:
-    """Why a decoder refused an answer, from the field that its error names."""
-    if isinstance(error, MissingBase):
-        return Reason.MISSING_BASE
-    named = {
-        "protocol_version": Reason.WRONG_VERSION,
-        "run": Reason.WRONG_RUN,
-        "round": Reason.WRONG_ROUND,
-        "family": Reason.WRONG_FAMILY,
-        "kind": Reason.WRONG_KIND,
-    }
-    if error.field in named:
-        return named[error.field]
-    if not error.field.startswith("statistics"):
-        return Reason.TOO_LARGE if "limit" in error.problem else Reason.UNREADABLE
-    of_values = error.field.endswith((".values", ".class_examples", "]", ".examples"))
-    of_values = of_values or "no cosine" in error.problem or "steps of the grid" in error.problem
-    return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
-
-
 def reason_of_reply(message: Message) -> Reason:
     """The reason that an error reply gives."""
     if (reason := _OF_NETWORK.get(message.error.code)) is not None:
@@ -297,7 +245,7 @@ def error_text(message: Message) -> str:
     refusal = Refusal.of_code(error.code)
     if refusal is not None:
         return str(refusal)
-    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
+    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:TEXT_LIMIT]
 
 
 def _asked_by(message: Message) -> str:

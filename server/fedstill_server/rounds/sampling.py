@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fedstill_proto.arrays import IntArray
 
 from fedstill_server.config.fleet import CohortRule
 from fedstill_server.randomness import generator
-from fedstill_server.rounds.gate import Answer
+
+if TYPE_CHECKING:
+    from fedstill_server.rounds.gate import Answer
 
 
 def select_cohort(devices: Iterable[str], rule: CohortRule, *, seed: int, round_number: int) -> list[str]:
     """Device names in a random order that depends on nothing but the names, the seed and the round."""
     names = sorted(devices)
-    order = generator(seed, round_number, "cohort").permutation(len(names))
-    chosen = [names[index] for index in order]
+    chosen = cohort_places(len(names), rule, seed=seed, round_number=round_number)
+    return [names[place] for place in chosen.tolist()]
+
+
+def cohort_places(devices: int, rule: CohortRule, *, seed: int, round_number: int) -> IntArray:
+    """The same where so many devices are there: the places of their names among all, in order [n]."""
+    order = generator(seed, round_number, "cohort").permutation(devices)
     if rule.goal_count == 0 and rule.fraction == 0:
-        return chosen
-    return chosen[: math.ceil(goal_of(rule, len(names)) * rule.over_selection)]
+        return order
+    return order[: math.ceil(goal_of(rule, devices) * rule.over_selection)]
 
 
 def goal_of(rule: CohortRule, devices: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from fedstill_client.rounds import round as round_work
 from fedstill_client.rounds.round import DeviceStack, TrainingDiverged
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import seeded_bits
@@ -73,7 +74,7 @@ def _train_stack(
         noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
     )
     done = round_work.perform_round(
-        _student_stack(run, family, shard, members, control_variates=bool(task.control_variates)),
+        student_stack(run, family, shard, members, control_variates=bool(task.control_variates)),
         task,
         family.personalizer,
         family.forward,
@@ -95,7 +96,14 @@ def _train_stack(
 def _evaluate_stack(
     run: OpenRun, family: OpenFamily, task: RoundTask, shard: TaskShard, members: slice
 ) -> list[DeviceReply]:
-    devices, stack = shard.devices[members], _student_stack(run, family, shard, members)
+    return [EvaluationCounts(*row) for row in counts_of_stack(run, family, task, shard, members).tolist()]
+
+
+def counts_of_stack(
+    run: OpenRun, family: OpenFamily, task: RoundTask, shard: TaskShard, members: slice
+) -> IntArray:
+    """The counts [n, 6] of a stack of the shard's devices, in the order of EvaluationCounts."""
+    devices, stack = shard.devices[members], student_stack(run, family, shard, members)
     if shard.trained_in is not None:
         fleet = family.fleet(padded(shard.trained_in[members], shard.stack_size))
         stack = replace(stack, fleet=fleet)
@@ -108,13 +116,14 @@ def _evaluate_stack(
         owner_share=shard.owner_share,
     )
     columns = [getattr(evaluation, name) for name in EvaluationCounts._fields]
-    counts = np.stack(columns, axis=1)[: len(devices)].tolist()
-    return [EvaluationCounts(*row) for row in counts]
+    counts: IntArray = np.stack(columns, axis=1)[: len(devices)]
+    return counts
 
 
-def _student_stack(
+def student_stack(
     run: OpenRun, family: OpenFamily, shard: TaskShard, members: slice, *, control_variates: bool = False
 ) -> DeviceStack:
+    """A stack of the shard's devices, filled up, with their students, and control variates if asked."""
     devices = shard.devices[members]
     filled = padded(devices, shard.stack_size)
     parameters = own = None

@@ -150,6 +150,7 @@ def _engine_rows(result: RunResult) -> list[tuple[str, str]]:
     stacks = ", ".join(f"{family} {size}" for family, size in engine.stack_sizes.items())
     rows = [
         ("engine", engine.name),
+        ("answers come together", engine.path),
         ("processes", str(engine.processes)),
         ("devices trained together, by family", stacks or NONE),
         ("device-rounds a second", f"{engine.device_rounds_per_second:,.0f}"),

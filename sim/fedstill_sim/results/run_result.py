@@ -209,6 +209,7 @@ class EngineResult:
     stack_sizes: dict[str, int]
     device_rounds_per_second: float
     peak_memory_mb: float
+    path: str = "messages"  # or "stacks": how answers came together
 
 
 @dataclass(frozen=True, kw_only=True)

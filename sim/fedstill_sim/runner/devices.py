@@ -11,9 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
+from fedstill_server.methods import build_method
+from fedstill_server.plugins import search_current_folder
 from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
+from fedstill_server.rounds.pacing import AtOnce
 from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_loop import RunLoop
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.tasks import load_public, load_test
 
 from fedstill_sim.attacks.adversaries import Adversaries
 from fedstill_sim.config import RunConfig
@@ -22,6 +27,7 @@ from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pending_replies import PendingReplies
+from fedstill_sim.folder import DEVICES_FOLDER
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
@@ -29,6 +35,10 @@ from fedstill_sim.runner.in_time import VirtualFleet, passes_time
 from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 from fedstill_sim.secure_sums.devices import SumDevices
+from fedstill_sim.stacks.eligible import MESSAGES, STACKS
+from fedstill_sim.stacks.fleet import StackedFleet
+from fedstill_sim.stacks.fleet_columns import ColumnsStore
+from fedstill_sim.stacks.open_fleet import OpenFleet
 from fedstill_sim.workers.pool import usable_cores
 from fedstill_sim.workers.remote import RemoteExecutor
 
@@ -41,6 +51,7 @@ class ResourceUse:
 
     processes: int
     peak_memory_mb: float
+    path: str = MESSAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +122,9 @@ def run_workers(config: RunConfig, executor: Executor | None = None) -> Iterator
 
 def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[int]:
     """Return the devices that have taken part, and so have a student of their own."""
+    columns = ColumnsStore(run.folder / DEVICES_FOLDER, devices=len(names))
+    if columns.exists:
+        return np.flatnonzero(columns.last().installed).tolist()
     store = RunStore(run.folder)
     try:
         last = store.latest()
@@ -140,7 +154,40 @@ def own_students(run: CompletedRounds, data: FleetData) -> dict[int, Parameters]
 def _run_cohort(
     folder: Path, config: RunConfig, stack_sizes: dict[str, int], executor: Executor | None
 ) -> ResourceUse:
-    """Run the project's own engine behind an in-process Grid, under the server's unmodified ServerApp."""
+    """Run the project's own engine, by the path that the run can take."""
+    search_current_folder()
+    public = load_public(folder, config.fleet)
+    method = build_method(config.fleet, public)
+    if config.path(method) == MESSAGES:
+        return _run_messages(folder, config, stack_sizes, executor)
+    store = RunStore(folder)
+    try:
+        with OpenFleet(
+            folder,
+            stack_sizes=stack_sizes,
+            processes=config.simulation.engine.processes,
+            owner_share=config.owner_share,
+            noise_seed=config.fleet.seed,
+            executor=executor,
+        ) as fleet:
+            RunLoop(
+                StackedFleet(fleet, config.fleet, method),
+                config.fleet,
+                method,
+                public=public,
+                store=store,
+                test=load_test(folder, config.fleet),
+                pacing=AtOnce(config.fleet.rounds, config.fleet.cohort),
+            ).run()
+            return ResourceUse(fleet.processes, sum(fleet.peak_memory_mb), STACKS)
+    finally:
+        store.close()
+
+
+def _run_messages(
+    folder: Path, config: RunConfig, stack_sizes: dict[str, int], executor: Executor | None
+) -> ResourceUse:
+    """Run it behind an in-process Grid, under the server's unmodified ServerApp."""
     from fedstill_server.app import app
     from fedstill_server.run_folder import FOLDER_KEY
 
@@ -249,4 +296,5 @@ def _engine_result(
         stack_sizes=stack_sizes,
         device_rounds_per_second=device_rounds_per_second(records),
         peak_memory_mb=used.peak_memory_mb,
+        path=used.path,
     )

@@ -1,0 +1,177 @@
+"""A run's virtual fleet as the main process has it open: its data, its students, and the workers."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from fedstill_client.model.owner_share import OWNER_SHARE
+from fedstill_proto.arrays import BoolArray, IntArray
+from fedstill_proto.messages import RoundTask
+from fedstill_proto.package.artifact import load_artifact
+
+from fedstill_sim.data.columns.names import NumberedNames
+from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.engine.fleet_students import FleetStudents
+from fedstill_sim.engine.groups import TaskGroup, split_group, worthwhile_processes
+from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.open_run import forget_runs
+from fedstill_sim.engine.prefixed import make_prefixed
+from fedstill_sim.engine.students import NO_STUDENT, SlotArray
+from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
+from fedstill_sim.stacks.bundle import Arrays, bundled
+from fedstill_sim.stacks.round_context import forget_contexts
+from fedstill_sim.workers.keeper import Keeper, Kept
+from fedstill_sim.workers.pool import start_workers, workers_of
+from fedstill_sim.workers.remote import keeper_of
+
+MOST_ENTRIES = 1_000
+
+
+class OpenFleet:
+    """The fleet in <run>/data, trained by the artifacts in <run>/artifacts."""
+
+    def __init__(
+        self,
+        run_folder: Path,
+        *,
+        stack_sizes: Mapping[str, int],
+        processes: int | None = None,
+        owner_share: float = OWNER_SHARE,
+        noise_seed: int = 0,
+        executor: Executor | None = None,
+    ) -> None:
+        """Open a run, and start the worker processes.
+
+        Args:
+            run_folder: The run.
+            stack_sizes: Devices that one run of the training graph trains together, by family.
+            processes: Worker processes of one thread each. 0 works in this process; None is one a core, or
+                fewer for a fleet with little to do.
+            owner_share: How much of its label prior a device adds to its answers (see the client's
+                label_prior.py).
+            noise_seed: Seed of the noise that devices add to their summaries where a task asks for it.
+            executor: What makes the calls, in place of worker processes of one's own; see CohortEngine.
+        """
+        self.folder = run_folder.resolve()
+        self.stack_sizes = dict(stack_sizes)
+        self.owner_share, self.noise_seed = owner_share, noise_seed
+        self.data = load_fleet(self.folder / DATA_FOLDER)
+        self.names: Sequence[str] = self.data.device_names
+        self.families = self.data.families.names
+        self.family_codes = self.data.families.codes
+        self.by_name = _in_order(self.names)
+        manifests = {
+            family: load_artifact(artifact_folder(self.folder, family, self.stack_sizes[family])).manifest
+            for family in sorted(self.families)
+        }
+        self.students = FleetStudents(self.folder, self.data, manifests)
+        for family in manifests:
+            make_prefixed(self.folder, family, self.stack_sizes[family])
+        self.worker_ids: set[int] = set()
+        self._owns_executor = executor is None
+        if executor is None:
+            self.processes = worthwhile_processes(self._stacks()) if processes is None else processes
+            self.executor: Executor = start_workers(self.processes)
+        else:
+            self.processes = workers_of(executor) if processes is None else processes
+            self.executor = executor
+        self._kept_folder = self.folder / DEVICES_FOLDER / "kept"
+        shutil.rmtree(self._kept_folder, ignore_errors=True)  # what a killed run left
+        self.keeper: Keeper = keeper_of(self.executor, self._kept_folder)
+        self.kept: list[Kept] = []  # since the last round was committed
+
+    def _stacks(self) -> int:
+        """How many stacks the whole fleet makes."""
+        devices = self.data.families.counts()
+        return sum(math.ceil(count / self.stack_sizes[family]) for family, count in devices.items())
+
+    @property
+    def devices(self) -> int:
+        """How many devices there are."""
+        return len(self.family_codes)
+
+    @property
+    def peak_memory_mb(self) -> Sequence[float]:
+        """Peak resident memory so far in megabytes: of this process, then of each worker."""
+        workers = sorted(self.worker_ids - {os.getpid()})
+        return [peak_memory_mb(), *(peak_memory_mb(worker) for worker in workers)]
+
+    @property
+    def lists_devices(self) -> bool:
+        """Whether the fleet is so small that records name its devices."""
+        return self.devices <= MOST_ENTRIES
+
+    def names_of(self, devices: IntArray) -> tuple[str, ...]:
+        """The names of devices, in order, where records list them; else none."""
+        if not self.lists_devices:
+            return ()
+        return tuple(sorted(self.names[device] for device in devices.tolist()))
+
+    @property
+    def measured(self) -> IntArray:
+        """The devices that are measured, in the order of their names [n]."""
+        return self.by_name
+
+    def keeps_students(self, number: int) -> BoolArray:
+        """Whose students of a round are stored [devices]."""
+        return np.ones(self.devices, np.bool_)
+
+    def parts(
+        self, task: RoundTask, devices: IntArray, places: IntArray, slots: SlotArray
+    ) -> Iterator[TaskGroup]:
+        """Split devices [n] of a task, at these places of the round, into shards of whole stacks.
+
+        In each, all devices have a student of their own that the task goes on from, or none has.
+        """
+        order = np.argsort(devices, kind="stable")  # as their rows lie in the files
+        group = TaskGroup(b"", task, devices[order], places[order])
+        no_student = (slots[group.devices] == NO_STUDENT) | task.forgets
+        for members in (np.flatnonzero(no_student), np.flatnonzero(~no_student)):
+            yield from split_group(
+                group.part(members),
+                train_counts=self.data.train.counts,
+                stack_size=self.stack_sizes[task.family],
+                processes=self.processes,
+            )
+
+    def keep(self, name: str, arrays: Arrays) -> Kept:
+        """Keep arrays for the workers until the round is committed."""
+        kept = self.keeper.keep(name, bundled(arrays))
+        self.kept.append(kept)
+        return kept
+
+    def forget_kept(self) -> None:
+        """Forget all that was kept for a round."""
+        self.keeper.forget(self.kept)
+        self.kept = []
+
+    def close(self) -> None:
+        """End the workers, and forget what they kept."""
+        self.forget_kept()
+        if self._owns_executor:
+            self.executor.shutdown(cancel_futures=True)
+        shutil.rmtree(self._kept_folder, ignore_errors=True)
+        forget_contexts()
+        forget_runs()
+
+    def __enter__(self) -> OpenFleet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _in_order(names: Sequence[str]) -> IntArray:
+    """The devices in the order of their names [devices]."""
+    if isinstance(names, NumberedNames):
+        return np.arange(len(names))
+    return np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
