@@ -8,12 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.errors import FedstillError
 
-
-class HandleLost(FedstillError):
-    """What was kept is gone, with the machine that had it; whoever made it makes it anew."""
-
+from fedstill_sim.workers.keeper import HandleLost as HandleLost
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -89,4 +89,4 @@ class StackedFleet:
 
     def committed(self, number: int) -> None:
         """Forget what workers kept of the round."""
-        self._fleet.forget_kept()
+        self._fleet.keeper.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -25,11 +24,10 @@ from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.prefixed import make_prefixed
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
-from fedstill_sim.stacks.bundle import Arrays, bundled
 from fedstill_sim.stacks.round_context import forget_contexts
-from fedstill_sim.workers.keeper import Keeper, Kept
+from fedstill_sim.workers.keeper import FileKeeper, Keeper
 from fedstill_sim.workers.pool import start_workers, workers_of
-from fedstill_sim.workers.remote import keeper_of
+from fedstill_sim.workers.remote import RemoteExecutor
 
 MOST_ENTRIES = 1_000
 
@@ -81,11 +79,11 @@ class OpenFleet:
             self.executor: Executor = start_workers(self.processes)
         else:
             self.processes = workers_of(executor) if processes is None else processes
-            self.executor = executor
-        self._kept_folder = self.folder / DEVICES_FOLDER / "kept"
-        shutil.rmtree(self._kept_folder, ignore_errors=True)  # what a killed run left
-        self.keeper: Keeper = keeper_of(self.executor, self._kept_folder)
-        self.kept: list[Kept] = []  # since the last round was committed
+            self.executor = executor.of_run(self.folder) if isinstance(executor, RemoteExecutor) else executor
+        self.keeper: Keeper = FileKeeper(self.folder / DEVICES_FOLDER / "kept")
+        self.keeper.clear()  # what a killed run left
+        if isinstance(self.executor, RemoteExecutor):
+            self.keeper = self.executor.keeper()
 
     def _stacks(self) -> int:
         """How many stacks the whole fleet makes."""
@@ -141,23 +139,11 @@ class OpenFleet:
                 processes=self.processes,
             )
 
-    def keep(self, name: str, arrays: Arrays) -> Kept:
-        """Keep arrays for the workers until the round is committed."""
-        kept = self.keeper.keep(name, bundled(arrays))
-        self.kept.append(kept)
-        return kept
-
-    def forget_kept(self) -> None:
-        """Forget all that was kept for a round."""
-        self.keeper.forget(self.kept)
-        self.kept = []
-
     def close(self) -> None:
         """End the workers, and forget what they kept."""
-        self.forget_kept()
+        self.keeper.clear()
         if self._owns_executor:
             self.executor.shutdown(cancel_futures=True)
-        shutil.rmtree(self._kept_folder, ignore_errors=True)
         forget_contexts()
         forget_runs()
 

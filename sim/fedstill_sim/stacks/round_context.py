@@ -18,8 +18,7 @@ from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public
 
-from fedstill_sim.stacks.bundle import Arrays, opened
-from fedstill_sim.workers.keeper import Keeper, Kept
+from fedstill_sim.workers.keeper import Arrays, Handle, Keeper
 
 _STATE, _TASK, _ROUND = "state/", "task/", "round"
 
@@ -83,9 +82,9 @@ def _run_method(run_folder: Path) -> tuple[FleetConfig, Method]:
 
 
 @functools.lru_cache(maxsize=1)
-def open_context(run_folder: Path, keeper: Keeper, kept: Kept) -> RoundContext:
+def open_context(run_folder: Path, keeper: Keeper, handle: Handle) -> RoundContext:
     """Open a round's context, which this process keeps open for the next shard of the round."""
-    arrays = opened(keeper.load(kept))
+    arrays = keeper.read(handle)
     config, method = _run_method(run_folder)
     parts = {
         prefix: {

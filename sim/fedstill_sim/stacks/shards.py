@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import BoolArray, IntArray
 
 from fedstill_sim.engine.shards import TaskShard
-from fedstill_sim.workers.keeper import Keeper, Kept
+from fedstill_sim.workers.keeper import Handle, Keeper
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -26,7 +26,6 @@ class FoldShard:
         task: Names the task there.
         context: The round's context (round_context.py).
         keeper: Where that is, and where answers are kept.
-        name: What they are kept as.
         stored: Whose trained students are stored [n].
         folds: Whether answers are folded at once; otherwise they are kept, and measured for the fold.
         measures: Whether all answers that are kept count, so that their norms are those of the round.
@@ -34,9 +33,8 @@ class FoldShard:
 
     shard: TaskShard
     task: str
-    context: Kept
+    context: Handle
     keeper: Keeper
-    name: str
     stored: BoolArray
     folds: bool
     measures: bool
@@ -71,7 +69,7 @@ class FoldedShard:
     trained: BoolArray
     partial: Arrays | None = None
     norms: Arrays | None = None
-    kept: Kept | None = None
+    kept: Handle | None = None
 
     @property
     def counts(self) -> BoolArray:
@@ -97,11 +95,11 @@ class KeptShard:
 
     run_folder: Path
     task: str
-    kept: Kept
+    kept: Handle
     counted: BoolArray | None
-    context: Kept
+    context: Handle
     keeper: Keeper
-    norms: Kept | None = None
+    norms: Handle | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

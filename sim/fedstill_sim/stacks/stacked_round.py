@@ -31,7 +31,7 @@ from fedstill_sim.stacks.round_context import context_arrays
 from fedstill_sim.stacks.shards import Arrays, FoldedShard, FoldShard, KeptShard
 from fedstill_sim.stacks.tasks import CohortGroup, RoundTasks
 from fedstill_sim.stacks.work import fold_kept, fold_stacks, measure_kept
-from fedstill_sim.workers.keeper import Kept, KeptLost
+from fedstill_sim.workers.keeper import Handle, HandleLost
 
 MOST_LISTED_FAILURES = 100
 
@@ -50,7 +50,7 @@ class _Shard:
 
     ask: FoldShard
     places: IntArray
-    kept: Kept | None = None
+    kept: Handle | None = None
 
 
 class StackedRound:
@@ -102,9 +102,7 @@ class StackedRound:
         """Have the cohort train and answer; the first `goal` good answers, in its order, count."""
         all_count = len(self._cohort) <= goal
         self._folds = all_count and not self._method.compares
-        context = self._fleet.keep(
-            f"round-{self._number}-context", context_arrays(self._state, self._tasks.blobs, self._number)
-        )
+        context = self._fleet.keeper.keep(context_arrays(self._state, self._tasks.blobs, self._number))
         students = self._fleet.students
         before, after = students.begin(self._number)
         self._shards = [
@@ -153,7 +151,7 @@ class StackedRound:
         return LeftOutAnswers(entries, {} if whole else dict(self._reasons))
 
     def _asks(
-        self, group: CohortGroup, before: npt.NDArray[np.uint8], context: Kept, *, all_count: bool
+        self, group: CohortGroup, before: npt.NDArray[np.uint8], context: Handle, *, all_count: bool
     ) -> list[tuple[FoldShard, IntArray]]:
         fleet, asks = self._fleet, []
         stored = fleet.keeps_students(self._number)
@@ -175,7 +173,6 @@ class StackedRound:
                 task=group.name,
                 context=context,
                 keeper=fleet.keeper,
-                name=f"round-{self._number}-{group.name.replace('/', '-')}-{int(part.devices[0])}",
                 stored=stored[part.devices],
                 folds=self._folds,
                 measures=all_count and self._method.compares,
@@ -187,9 +184,7 @@ class StackedRound:
         self._fleet.worker_ids.add(done.process)
         self._good[shard.places] = done.counts
         self.uplink_bytes += int(done.bytes.sum())
-        if done.kept is not None:
-            shard.kept = done.kept
-            self._fleet.kept.append(done.kept)
+        shard.kept = done.kept
         if done.partial is not None:
             self._total.merge_arrays(done.partial)
         if done.norms is not None:
@@ -215,11 +210,11 @@ class StackedRound:
             if not self._shards[0].ask.measures:
                 for arrays in self._of_kept(measure_kept, norms=None):
                     self._norms.merge_arrays(arrays)
-            norms = self._fleet.keep(f"round-{self._number}-norms", self._norms.to_arrays())
+            norms = self._fleet.keeper.keep(self._norms.to_arrays())
         for arrays in self._of_kept(fold_kept, norms=norms):
             self._total.merge_arrays(arrays)
 
-    def _of_kept(self, work: Callable[[KeptShard], Arrays], *, norms: Kept | None) -> list[Arrays]:
+    def _of_kept(self, work: Callable[[KeptShard], Arrays], *, norms: Handle | None) -> list[Arrays]:
         """What a pass over all kept answers makes of each shard's that has some which count."""
         shards = [shard for shard in self._shards if self._count[shard.places].any()]
         found = []
@@ -231,11 +226,11 @@ class StackedRound:
         ):
             try:
                 found.append(future.result())
-            except KeptLost:
+            except HandleLost:
                 found.append(self._again(shards[place], work, norms))
         return found
 
-    def _kept_ask(self, shard: _Shard, norms: Kept | None) -> KeptShard:
+    def _kept_ask(self, shard: _Shard, norms: Handle | None) -> KeptShard:
         good = self._good[shard.places]
         counted = self._count[shard.places][good]
         assert shard.kept is not None  # what does not fold keeps
@@ -249,7 +244,7 @@ class StackedRound:
             norms=norms,
         )
 
-    def _again(self, shard: _Shard, work: Callable[[KeptShard], Arrays], norms: Kept | None) -> Arrays:
+    def _again(self, shard: _Shard, work: Callable[[KeptShard], Arrays], norms: Handle | None) -> Arrays:
         """Train a shard anew whose answers are lost: it comes out the same."""
         executor = self._fleet.executor
         shard.kept = executor.submit(fold_stacks, replace(shard.ask, measures=False)).result().kept

@@ -24,7 +24,6 @@ from fedstill_sim.engine.open_run import OpenFamily, OpenRun, open_shard
 from fedstill_sim.engine.shards import EvaluationCounts, TaskShard
 from fedstill_sim.engine.students import flat_parameters, named_parameters
 from fedstill_sim.engine.worker import counts_of_stack, stack_starts, student_stack
-from fedstill_sim.stacks.bundle import bundled, opened
 from fedstill_sim.stacks.packing import packed, unpacked
 from fedstill_sim.stacks.round_context import RoundContext, open_context
 from fedstill_sim.stacks.shards import CountedShard, FoldedShard, FoldShard, KeptShard, LeftOut
@@ -150,9 +149,7 @@ class _Pass:
         """What became of the shard."""
         kept = None
         if not self.asked.folds:
-            kept = self.asked.keeper.keep(
-                self.asked.name, bundled(packed(self.kept, self.task.request.codec))
-            )
+            kept = self.asked.keeper.keep(packed(self.kept, self.task.request.codec))
         return FoldedShard(
             process=os.getpid(),
             bytes=self.bytes,
@@ -178,7 +175,7 @@ def fold_kept(asked: KeptShard) -> Any:
     context, said = _kept(asked)
     norms = Norms()
     if asked.norms is not None:
-        norms = ExactFold.from_arrays(norms, opened(asked.keeper.load(asked.norms))).result()
+        norms = ExactFold.from_arrays(norms, asked.keeper.read(asked.norms)).result()
     bound, partial = context.bounded(norms), ExactFold(context.zero())
     for one in said:
         partial.add(bound(one))
@@ -189,7 +186,7 @@ def _kept(asked: KeptShard) -> tuple[RoundContext, Iterator[Any]]:
     """The round, and what each kept answer that counts adds before it is bounded."""
     context = open_context(asked.run_folder, asked.keeper, asked.context)
     task = context.task(asked.task)
-    answers = unpacked(opened(asked.keeper.load(asked.kept)), task.request.codec)
+    answers = unpacked(asked.keeper.read(asked.kept), task.request.codec)
 
     def said() -> Iterator[Any]:
         for place, statistics in enumerate(answers):

@@ -1,14 +1,15 @@
-"""What one call leaves for a later one, where the workers are: only its name comes back to the caller.
+"""Where workers keep what a round's next pass needs: near where it was made, behind a handle.
 
-A round that reads its devices' answers twice has them made once: the first pass keeps a shard's answers, and
-the second is handed what they are kept as. What is kept can be lost with the machine that keeps it; the work
-that made it is then done again, with the same result.
+A million answers are gigabytes, which nobody wants to send. A worker keeps those of its devices and hands
+back a handle; whoever gets that reads them again. Here that is a file of the run's folder; a cluster has
+its own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import shutil
+import uuid
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,83 +19,56 @@ import numpy.typing as npt
 from fedstill_proto.errors import FedstillError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-class KeptLost(FedstillError):
-    """What a call had kept is not there any more: the call is to be made again."""
+Handle = Hashable
+"""Names what was kept; it can be sent to any worker."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a keeper has under a name; it travels where the arrays do not."""
-
-    name: str
+class HandleLost(FedstillError):
+    """What was kept is gone, with the machine that had it; whoever made it makes it anew."""
 
 
 class Keeper(Protocol):
-    """Keeps arrays between calls. It can be pickled: calls get it as an argument."""
+    """Keeps arrays for the other passes of a round; it can be sent to workers, where equal ones are one."""
 
-    def keep(self, name: str, arrays: Arrays) -> Kept:
-        """Keep arrays, in a worker; the same name again replaces them.
+    def keep(self, arrays: Arrays) -> Any:
+        """Keep arrays until `clear`; returns their handle."""
+        ...
 
-        Args:
-            name: Of letters, digits, "-" and "_"; the caller sees to it that no two calls use one.
-            arrays: By name, of numbers.
-        """
-
-    def load(self, kept: Kept) -> Arrays:
-        """Return what was kept; the arrays are not to be written to.
+    def read(self, handle: Any) -> dict[str, npt.NDArray[Any]]:
+        """Return what was kept, which is not to be written to.
 
         Raises:
-            KeptLost: It is not there any more.
+            HandleLost: It is gone.
         """
+        ...
 
-    def forget(self, kept: Iterable[Kept]) -> None:
-        """Keep these no longer, in the process that makes the calls."""
+    def clear(self) -> None:
+        """Forget all that was kept."""
+        ...
 
 
 @dataclass(frozen=True)
 class FileKeeper:
-    """Keeps arrays in a folder that all workers see, mapped when they are read."""
+    """Keeps arrays in files of a folder that all workers share."""
 
     folder: Path
 
-    def keep(self, name: str, arrays: Arrays) -> Kept:
-        """Write the arrays to files of this name."""
-        folder = self._folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.npy"):
-            old.unlink()
-        for key, array in arrays.items():
-            np.save(folder / f"{_checked(key)}.npy", array, allow_pickle=False)
-        return Kept(name)
+    def keep(self, arrays: Arrays) -> str:
+        """Write the arrays to one file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{uuid.uuid4().hex}.npz"
+        np.savez(self.folder / name, **arrays)  # type: ignore[arg-type]
+        return name
 
-    def load(self, kept: Kept) -> Arrays:
-        """Map the files of a name."""
-        folder = self._folder(kept.name)
-        if not folder.is_dir():
-            raise KeptLost(f"{folder} is gone; the work that made it is to be done again")
-        return {
-            file.stem: np.load(file, mmap_mode="r", allow_pickle=False)
-            for file in sorted(folder.glob("*.npy"))
-        }
+    def read(self, handle: Any) -> dict[str, npt.NDArray[Any]]:
+        """Read a file."""
+        path = self.folder / str(handle)
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                return {name: kept[name] for name in kept.files}
+        except FileNotFoundError:
+            raise HandleLost(f"{path}: what a worker has kept for this round is gone") from None
 
-    def forget(self, kept: Iterable[Kept]) -> None:
-        """Remove the files of these names."""
-        for one in kept:
-            folder = self._folder(one.name)
-            for file in folder.glob("*.npy"):
-                file.unlink()
-            if folder.is_dir():
-                folder.rmdir()
-
-    def _folder(self, name: str) -> Path:
-        return self.folder / _checked(name)
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name to keep arrays by; use letters, digits, - and _")
-    return name
+    def clear(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -27,7 +27,7 @@ class RemoteExecutor(Executor, ABC):
 
     @abstractmethod
     def keeper(self) -> Any:
-        """Keeps arrays between calls, as fedstill_sim.stacks.keeper.Keeper, where the workers are."""
+        """Keeps arrays between calls, as fedstill_sim.workers.keeper.Keeper, where the workers are."""
 
     @abstractmethod
     def peak_memory_mb(self) -> Sequence[float]:
