@@ -22,18 +22,26 @@ from fedstill_server.tasks import load_public, load_test
 
 from fedstill_sim.attacks.adversaries import Adversaries
 from fedstill_sim.config import RunConfig
-from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
+from fedstill_sim.engine.kept_students import KeptStudents, keep_only
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pending_replies import PendingReplies
-from fedstill_sim.folder import DEVICES_FOLDER
+from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER
 from fedstill_sim.progress import RunProgress
+from fedstill_sim.results.device_columns import MeasuredStore
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
 from fedstill_sim.runner.in_time import VirtualFleet, passes_time
 from fedstill_sim.runner.installed import packages_installed
-from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
+from fedstill_sim.runner.samples import keeping_devices, measured_devices
+from fedstill_sim.runner.summarize import (
+    KeptDevices,
+    device_rounds_per_second,
+    last_evaluated,
+    round_result,
+)
 from fedstill_sim.secure_sums.devices import SumDevices
 from fedstill_sim.stacks.eligible import MESSAGES, STACKS
 from fedstill_sim.stacks.fleet import StackedFleet
@@ -124,7 +132,9 @@ def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[in
     """Return the devices that have taken part, and so have a student of their own."""
     columns = ColumnsStore(run.folder / DEVICES_FOLDER, devices=len(names))
     if columns.exists:
-        return np.flatnonzero(columns.last().installed).tolist()
+        data = load_fleet(run.folder / DATA_FOLDER)
+        keeps = KeptStudents.open(run.folder, data.families).are_kept
+        return np.flatnonzero(columns.last().installed & keeps).tolist()
     store = RunStore(run.folder)
     try:
         last = store.latest()
@@ -132,6 +142,18 @@ def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[in
         store.close()
     installed = last.installed if last else frozenset()
     return [device for device, name in enumerate(names) if name in installed]
+
+
+def kept_devices(run: CompletedRounds, data: FleetData) -> KeptDevices:
+    """What a run has kept of its devices in columns."""
+    last, folder = last_evaluated(run.records), run.folder / DEVICES_FOLDER
+    columns = ColumnsStore(folder, devices=data.devices)
+    measured = None
+    if last is not None and not last.devices:
+        measured = MeasuredStore(folder).read(last.round)
+    return KeptDevices(
+        measured=measured, summaries_counted=columns.last().counted if columns.exists else None
+    )
 
 
 def students_of(run: CompletedRounds, devices: Sequence[int]) -> Parameters:
@@ -160,14 +182,16 @@ def _run_cohort(
     method = build_method(config.fleet, public)
     if config.path(method) == MESSAGES:
         return _run_messages(folder, config, stack_sizes, executor)
-    store = RunStore(folder)
+    store, data = RunStore(folder), load_fleet(folder / DATA_FOLDER)
+    keep_only(folder, keeping_devices(config, data))
     try:
         with OpenFleet(
             folder,
             stack_sizes=stack_sizes,
-            processes=config.simulation.engine.processes,
+            processes=None if isinstance(executor, RemoteExecutor) else config.simulation.engine.processes,
             owner_share=config.owner_share,
             noise_seed=config.fleet.seed,
+            measured=measured_devices(config, data),
             executor=executor,
         ) as fleet:
             RunLoop(

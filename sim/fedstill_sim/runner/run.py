@@ -54,6 +54,7 @@ from fedstill_sim.runner.beside import BaselinesBeside, processes_beside
 from fedstill_sim.runner.devices import (
     CompletedRounds,
     devices_with_students,
+    kept_devices,
     own_students,
     run_rounds,
     run_workers,
@@ -208,7 +209,7 @@ class _Run:
             tradeoff=tradeoff,
             students=students,
             data=data_result(data),
-            devices=device_results(data, run.records),
+            devices=device_results(data, run.records, kept_devices(run, data)),
             engine=run.engine,
             timing=timing(run.records, self._seconds(baselines)),
             config=self._config.to_json(),
@@ -311,7 +312,14 @@ class _Run:
             simulation = dataclasses.replace(config.simulation, engine=engine)
             config = dataclasses.replace(config, simulation=simulation)
         run = self._rounds(folder, config, label=method, phases=phases, progress=progress)
-        return baseline_result(method, data, run.records, engine=run.engine, seconds=phases.seconds)
+        return baseline_result(
+            method,
+            data,
+            run.records,
+            engine=run.engine,
+            seconds=phases.seconds,
+            kept=kept_devices(run, data),
+        )
 
     def _tradeoff(
         self, run: CompletedRounds, data: FleetData, state: FleetState

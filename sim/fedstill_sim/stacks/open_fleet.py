@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from fedstill_client.model.owner_share import OWNER_SHARE
-from fedstill_proto.arrays import BoolArray, IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import load_artifact
+from fedstill_server.rounds.round_record import MOST_ENTRIES
 
 from fedstill_sim.data.columns.names import NumberedNames
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
-from fedstill_sim.engine.groups import TaskGroup, split_group, worthwhile_processes
+from fedstill_sim.engine.groups import TaskGroup, fitting_workers, split_group
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.prefixed import make_prefixed
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
 from fedstill_sim.stacks.round_context import forget_contexts
+from fedstill_sim.workers.growing import GrowingPool
 from fedstill_sim.workers.keeper import FileKeeper, Keeper
 from fedstill_sim.workers.pool import start_workers, workers_of
 from fedstill_sim.workers.remote import RemoteExecutor
 
-MOST_ENTRIES = 1_000
+Part = TypeVar("Part")
 
 
 class OpenFleet:
@@ -43,6 +46,7 @@ class OpenFleet:
         processes: int | None = None,
         owner_share: float = OWNER_SHARE,
         noise_seed: int = 0,
+        measured: IntArray | None = None,
         executor: Executor | None = None,
     ) -> None:
         """Open a run, and start the worker processes.
@@ -55,6 +59,7 @@ class OpenFleet:
             owner_share: How much of its label prior a device adds to its answers (see the client's
                 label_prior.py).
             noise_seed: Seed of the noise that devices add to their summaries where a task asks for it.
+            measured: The devices that are measured after a round [n]; None is all.
             executor: What makes the calls, in place of worker processes of one's own; see CohortEngine.
         """
         self.folder = run_folder.resolve()
@@ -65,9 +70,15 @@ class OpenFleet:
         self.families = self.data.families.names
         self.family_codes = self.data.families.codes
         self.by_name = _in_order(self.names)
+        self.measured = self.by_name  # in the order of their names
+        if measured is not None:
+            self.measured = self.by_name[np.isin(self.by_name, measured)]
         manifests = {
             family: load_artifact(artifact_folder(self.folder, family, self.stack_sizes[family])).manifest
             for family in sorted(self.families)
+        }
+        self._graph_bytes = {
+            family: sum(file.size_bytes for file in manifest.parts) for family, manifest in manifests.items()
         }
         self.students = FleetStudents(self.folder, self.data, manifests)
         for family in manifests:
@@ -75,10 +86,12 @@ class OpenFleet:
         self.worker_ids: set[int] = set()
         self._owns_executor = executor is None
         if executor is None:
-            self.processes = worthwhile_processes(self._stacks()) if processes is None else processes
-            self.executor: Executor = start_workers(self.processes)
+            self.executor: Executor = (
+                fitting_workers(self._stacks()) if processes is None else start_workers(processes)
+            )
+            self.workers = workers_of(self.executor)
         else:
-            self.processes = workers_of(executor) if processes is None else processes
+            self.workers = workers_of(executor) if processes is None else processes
             self.executor = executor.of_run(self.folder) if isinstance(executor, RemoteExecutor) else executor
         self.keeper: Keeper = FileKeeper(self.folder / DEVICES_FOLDER / "kept")
         self.keeper.clear()  # what a killed run left
@@ -98,6 +111,8 @@ class OpenFleet:
     @property
     def peak_memory_mb(self) -> Sequence[float]:
         """Peak resident memory so far in megabytes: of this process, then of each worker."""
+        if isinstance(self.executor, RemoteExecutor):
+            return [peak_memory_mb(), *self.executor.peak_memory_mb()]
         workers = sorted(self.worker_ids - {os.getpid()})
         return [peak_memory_mb(), *(peak_memory_mb(worker) for worker in workers)]
 
@@ -113,13 +128,13 @@ class OpenFleet:
         return tuple(sorted(self.names[device] for device in devices.tolist()))
 
     @property
-    def measured(self) -> IntArray:
-        """The devices that are measured, in the order of their names [n]."""
-        return self.by_name
+    def processes(self) -> int:
+        """How many worker processes there are; 0 works in this one."""
+        return self.executor.started if isinstance(self.executor, GrowingPool) else self.workers
 
-    def keeps_students(self, number: int) -> BoolArray:
-        """Whose students of a round are stored [devices]."""
-        return np.ones(self.devices, np.bool_)
+    def largest_first(self, shards: Sequence[Part], family_of: Callable[[Part], str]) -> list[Part]:
+        """Sort shards by the size of their graphs: those that take longest begin first."""
+        return sorted(shards, key=lambda shard: -self._graph_bytes[family_of(shard)])
 
     def parts(
         self, task: RoundTask, devices: IntArray, places: IntArray, slots: SlotArray
@@ -136,7 +151,7 @@ class OpenFleet:
                 group.part(members),
                 train_counts=self.data.train.counts,
                 stack_size=self.stack_sizes[task.family],
-                processes=self.processes,
+                processes=self.workers,
             )
 
     def close(self) -> None:

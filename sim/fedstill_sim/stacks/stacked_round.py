@@ -50,6 +50,7 @@ class _Shard:
 
     ask: FoldShard
     places: IntArray
+    family: str
     kept: Handle | None = None
 
 
@@ -105,11 +106,12 @@ class StackedRound:
         context = self._fleet.keeper.keep(context_arrays(self._state, self._tasks.blobs, self._number))
         students = self._fleet.students
         before, after = students.begin(self._number)
-        self._shards = [
-            _Shard(ask, places)
+        shards = [
+            _Shard(ask, places, group.task.family)
             for group in groups
             for ask, places in self._asks(group, before, context, all_count=all_count)
         ]
+        self._shards = self._fleet.largest_first(shards, lambda shard: shard.family)
         replied = 0
         for place, done in self._done_by(fold_stacks, [shard.ask for shard in self._shards]):
             shard = self._shards[place]
@@ -154,7 +156,7 @@ class StackedRound:
         self, group: CohortGroup, before: npt.NDArray[np.uint8], context: Handle, *, all_count: bool
     ) -> list[tuple[FoldShard, IntArray]]:
         fleet, asks = self._fleet, []
-        stored = fleet.keeps_students(self._number)
+        stored = fleet.students.are_kept
         for part in fleet.parts(group.task, group.devices, group.places, before):
             own = before[part.devices]
             starts_own = own[0] != NO_STUDENT and not group.task.forgets
@@ -222,7 +224,7 @@ class StackedRound:
             self._fleet.executor,
             work,
             [self._kept_ask(shard, norms) for shard in shards],
-            processes=self._fleet.processes,
+            processes=self._fleet.workers,
         ):
             try:
                 found.append(future.result())
@@ -253,5 +255,5 @@ class StackedRound:
 
     def _done_by(self, work: Callable[[FoldShard], FoldedShard], asks: Sequence[FoldShard]) -> Any:
         """Yield what became of each shard, with its place, in the order in which they are done."""
-        for place, future in done_by(self._fleet.executor, work, asks, processes=self._fleet.processes):
+        for place, future in done_by(self._fleet.executor, work, asks, processes=self._fleet.workers):
             yield place, future.result()
