@@ -322,8 +322,8 @@ class VectorList:
         return {**result.arrays(), "devices": np.array(result.devices)}
 
     def merge_arrays(self, arrays: Arrays) -> None:
-        columns = (arrays[name] for name in ("vectors", "classes", "weights"))
-        self._parts.append(ClassVectors(*columns, devices=int(arrays["devices"])))
+        vectors, classes, weights = (arrays[name] for name in ("vectors", "classes", "weights"))
+        self._parts.append(ClassVectors(vectors, classes, weights, int(arrays["devices"])))
 
 
 @dataclass(frozen=True, eq=False)

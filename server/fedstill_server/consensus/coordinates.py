@@ -75,6 +75,10 @@ class Coordinates:
         mean, log_variance = moved.astype(np.float64).reshape(-1, self.places, 2).transpose(2, 0, 1)
         return np.concatenate([mean, np.expm1(log_variance), mean * mean], axis=1)
 
+    def summed_stack(self, moved: npt.NDArray[np.float32], *, least: float) -> Float64Array:
+        """The same of several devices' answers [devices, n * places, classes], which are no numbers."""
+        return centred_logits(moved, least=least).reshape(len(moved), -1, self.width)
+
     def way(self, mean: Float64Array, now: npt.NDArray[np.floating]) -> Float64Array:
         """How far rows at `now` [n, width] are to go, of the mean [n, summed_width] of what was summed."""
         if not self.target.is_regression:

@@ -15,8 +15,8 @@ arrays, or an `accumulator`. A kind that has neither is added up by its `+`, in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, Protocol, Self, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,25 @@ class SumOfArrays(Protocol):
 
     def with_sums(self, sums: Mapping[str, Float64Array], devices: int) -> Self:
         """One of the same kind, of these sums of what `summands` gave; of names that it knows."""
+        ...
+
+
+class StackedRows(NamedTuple):
+    """Arrays of several devices side by side, each 0 but at some places of its first axis."""
+
+    shape: tuple[int, ...]  # of a whole one
+    places: npt.NDArray[np.int64]  # [n]
+    arrays: npt.NDArray[Any]  # [devices, n, ...]
+
+
+@runtime_checkable
+class StackOfArrays(Protocol):
+    """Several devices' sums of arrays, side by side."""
+
+    def __len__(self) -> int: ...
+
+    def stacked_summands(self) -> Mapping[str, StackedRows]:
+        """What the `summands` of each come to."""
         ...
 
 
@@ -107,6 +126,14 @@ class ExactFold(Generic[Sum]):
         """Add what one device adds."""
         self._accumulator.add(part)
 
+    def add_all(self, parts: Iterable[Any]) -> None:
+        """Add what several devices add: each for itself, or side by side."""
+        if isinstance(parts, StackOfArrays) and isinstance(self._accumulator, ArraySums):
+            self._accumulator.add_stack(parts)
+            return
+        for part in parts:
+            self._accumulator.add(part)
+
     def merge(self, other: ExactFold[Sum]) -> None:
         """Add all that another fold has, over other devices."""
         self._accumulator.merge(other._accumulator)
@@ -146,6 +173,11 @@ class ArraySums:
         self._devices += part.devices
         for name, array in part.summands().items():
             self._sum(name, array.shape).add(array)
+
+    def add_stack(self, stack: StackOfArrays) -> None:
+        self._devices += len(stack)
+        for name, rows in stack.stacked_summands().items():
+            self._sum(name, rows.shape).add_at(rows.places, rows.arrays)
 
     def merge(self, other: ArraySums) -> None:
         self._devices += other._devices

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,19 @@ class ExactSum:
         rows = arrays.reshape(len(arrays), self._size).astype(np.float64, copy=False)
         for start in range(0, len(rows), _PIECES // 2):
             self._cut(rows[start : start + _PIECES // 2])
+
+    def add_at(self, places: npt.NDArray[np.int64], arrays: npt.NDArray[Any]) -> None:
+        """Add each of a stack of arrays [n, places, ...] that are 0 but at `places` of the first axis."""
+        of_one = ExactSum((len(places), *self.shape[1:]))
+        of_one.add_stack(arrays)
+        self._make_room(of_one._pieces)
+        for key, units in of_one._bins.items():
+            self._bin(key).reshape(self.shape)[places] += units.reshape(of_one.shape)
+        self._pieces += of_one._pieces
+        if of_one._not_finite is not None:
+            added = np.zeros(self.shape)
+            added[places] = of_one._not_finite.reshape(of_one.shape)
+            self._note_not_finite(added.reshape(-1))
 
     def merge(self, other: ExactSum) -> None:
         """Add another sum of arrays of the same shape."""
@@ -242,4 +255,4 @@ def _added(parts: list[Float64Array], size: int) -> tuple[Float64Array, npt.NDAr
     after = error + tail
     slack = 4 * np.finfo(np.float64).eps * (np.abs(error) + np.abs(tail))
     least, most = total + (after - slack), total + (after + slack)
-    return cast(Float64Array, least), least != most
+    return least, least != most

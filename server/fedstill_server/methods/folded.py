@@ -19,6 +19,7 @@ from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import Both, Statistics
 from fedstill_server.consensus.folds import FOLDS, AnswerKind, Fold, RowLabels
 from fedstill_server.consensus.folds.norms import Norms
+from fedstill_server.consensus.row_stack import Parts, RowStack, stacks
 from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
@@ -106,6 +107,25 @@ class Folded(Method):
             return fold.part(self.clipped(said, norms) if fold.clips else said, before=before)
 
         return part
+
+    def stacked_clipped(self, stack: RowStack, norms: Norms) -> Parts:
+        """`clipped` of several contributions."""
+        return [self.clipped(part, norms) for part in stack]
+
+    def stacked_bounded(
+        self, norms: Norms, state: FleetState, *, round_number: int
+    ) -> Callable[[Parts], Parts]:
+        fold, before = self.robust, self.before(state)
+        each = super().stacked_bounded(norms, state, round_number=round_number)
+        clips_stacks = not fold.clips or stacks(type(self), "stacked_clipped", "clipped")
+        if not (clips_stacks and stacks(type(fold), "stacked_part", "part")):
+            return each
+
+        def parts(said: Parts) -> Parts:
+            clipped = self.stacked_clipped(said, norms) if fold.clips and isinstance(said, RowStack) else said
+            return fold.stacked_part(clipped, before=before) if isinstance(clipped, RowStack) else each(said)
+
+        return parts
 
     def bounded_zero(self, *, round_number: int) -> Statistics:
         return self.robust.zero(self.zero(round_number=round_number))

@@ -19,7 +19,7 @@ told_levels.py). The server goes on from z itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -49,9 +49,15 @@ from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.coordinates import Coordinates
 from fedstill_server.consensus.folds import AnswerKind
-from fedstill_server.consensus.folds.clipping import clipped_rows, without_prior
+from fedstill_server.consensus.folds.clipping import (
+    clipped_rows,
+    clipped_stack,
+    stack_without_prior,
+    without_prior,
+)
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
+from fedstill_server.consensus.row_stack import Parts, RowStack
 from fedstill_server.methods.folded import Folded, fold_option
 from fedstill_server.methods.interface import TASK, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
@@ -209,6 +215,17 @@ class PublicShift(Folded):
     def clipped(self, part: RowSums, norms: Norms) -> RowSums:
         return clipped_rows(self._comparable(part), norms)
 
+    def stacked_norms(self, parts: Parts) -> Norms:
+        if not isinstance(parts, RowStack):
+            return super().stacked_norms(parts)
+        return Norms.of_stack(self._stack_comparable(parts))
+
+    def stacked_clipped(self, stack: RowStack, norms: Norms) -> Parts:
+        return clipped_stack(self._stack_comparable(stack), norms)
+
+    def _stack_comparable(self, stack: RowStack) -> RowStack:
+        return stack if self.config.target.is_regression else stack_without_prior(stack)
+
     def _comparable(self, part: RowSums) -> RowSums:
         return part if self.config.target.is_regression else without_prior(part)
 
@@ -251,6 +268,21 @@ class PublicShift(Folded):
             return RowSums.at_places(moved, rows, of=len(self.public))
 
         return shift
+
+    def stacked_contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[Sequence[SoftLabelSummary]], Parts]:
+        if self.config.target.is_regression:
+            return super().stacked_contribution(state, round_number=round_number)
+        rows, least = self.answered_rows(round_number), self.config.uplink.least
+        coordinates = self.coordinates
+
+        def shifts(summaries: Sequence[SoftLabelSummary]) -> Parts:
+            said = [summary.statistics.soft_labels for summary in summaries]
+            dense = np.stack([one.dense() for one in said if one is not None])
+            return RowStack(coordinates.summed_stack(dense, least=least), rows, len(self.public))
+
+        return shifts
 
     def way_of(self, state: FleetState, consensus: RowSums) -> tuple[Float64Array, float]:
         """Where devices went (see Coordinates.way), carried to all rows [P, width], and how far to trust it.

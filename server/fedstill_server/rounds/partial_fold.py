@@ -11,14 +11,16 @@ have neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 
 from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.consensus.folds.norms import Norms
+from fedstill_server.consensus.row_stack import STACK, Parts, stacks
 from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
@@ -47,8 +49,12 @@ class PartialFold:
         """
         fold = ExactFold(Norms()) if into is None else into
         if self._method.compares:
-            for summary in summaries:
-                fold.add(self._method.norms(self._says(summary)))
+            stacked = self._stacks("stacked_norms", "norms")
+            for parts in self._parts(summaries):
+                if stacked:
+                    fold.add(self._method.stacked_norms(parts))
+                else:
+                    fold.add_all(map(self._method.norms, parts))
         return fold
 
     def fold(
@@ -66,15 +72,33 @@ class PartialFold:
             into: A fold that they are added to, instead of a new one.
         """
         fold = no_answers(self._method, self._round) if into is None else into
-        bounded = self._method.bounded(norms, self._state, round_number=self._round)
-        for summary in summaries:
-            part = bounded(self._says(summary))
-            fold.add(part if self._weight == 1 else part.weighted(self._weight))
+        for parts in self._bounded(self._parts(summaries), norms):
+            if self._weight == 1:
+                fold.add_all(parts)
+            else:
+                fold.add_all(part.weighted(self._weight) for part in parts)
         return fold
 
+    def _bounded(self, said: Iterable[Parts], norms: Norms) -> Iterator[Parts]:
+        if self._stacks("stacked_bounded", "bounded"):
+            return map(self._method.stacked_bounded(norms, self._state, round_number=self._round), said)
+        one = self._method.bounded(norms, self._state, round_number=self._round)
+        return ([one(part) for part in parts] for parts in said)
+
+    def _parts(self, summaries: Iterable[SoftLabelSummary]) -> Iterator[Parts]:
+        """What the answers contribute, some devices at a time."""
+        left = iter(summaries)
+        return map(self._says, iter(lambda: tuple(islice(left, STACK)), ()))
+
     @cached_property
-    def _says(self) -> Callable[[SoftLabelSummary], Statistics]:
-        return self._method.contribution(self._state, round_number=self._round)
+    def _says(self) -> Callable[[Sequence[SoftLabelSummary]], Parts]:
+        if self._stacks("stacked_contribution", "contribution"):
+            return self._method.stacked_contribution(self._state, round_number=self._round)
+        one = self._method.contribution(self._state, round_number=self._round)
+        return lambda summaries: [one(summary) for summary in summaries]
+
+    def _stacks(self, stacked: str, single: str) -> bool:
+        return stacks(type(self._method), stacked, single)
 
 
 def no_answers(method: Method, round_number: int) -> ExactFold[Statistics]:

@@ -21,6 +21,7 @@ from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum, RowSums, VoteSums
 from fedstill_server.consensus.exact_sum import Arrays
 from fedstill_server.consensus.folds.norms import ROWS
+from fedstill_server.consensus.row_stack import RowStack
 
 MOST_DEVICES = 512
 # Answers [n, m, K] of n devices about m rows, NaN where one says nothing: what the fleet says [m, K].
@@ -80,6 +81,20 @@ class Answers:
     def of(cls, part: RowSums | VoteSums | FamilySums) -> Answers:
         """That of one device."""
         return cls(tuple(_answers(part)), part.devices)
+
+    @classmethod
+    def of_stack(cls, stack: RowStack) -> Answers:
+        """Those of the devices of a stack."""
+        if len(stack.places) == 0:
+            return cls((), len(stack))
+        begun = hashlib.sha256(ROWS.encode() + stack.places.tobytes())
+        found = []
+        for values in stack.values:
+            digest = begun.copy()
+            digest.update(np.ascontiguousarray(values))
+            # A copy, so that one answer that is kept does not keep those of the whole stack.
+            found.append(DeviceAnswer(digest.digest(), ROWS, stack.places, values.copy(), {}))
+        return cls(tuple(found), len(stack))
 
     def __add__(self, other: Answers) -> Answers:
         together = self.accumulator()

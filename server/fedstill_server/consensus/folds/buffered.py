@@ -10,6 +10,7 @@ from fedstill_proto.arrays import Float64Array
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.folds.answers import Answers
 from fedstill_server.consensus.folds.interface import Fold
+from fedstill_server.consensus.row_stack import Parts, RowStack
 
 
 class Buffered(Fold):
@@ -20,6 +21,9 @@ class Buffered(Fold):
 
     def part(self, said: Any, *, before: Any = None) -> Statistics:
         return Answers.of(said)
+
+    def stacked_part(self, said: RowStack, *, before: Any = None) -> Parts:
+        return [Answers.of_stack(said)]
 
     def result(self, total: Answers, *, zero: Any) -> Statistics:
         result: Statistics = total.combined(self.combine, zero=zero)

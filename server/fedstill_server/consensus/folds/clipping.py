@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum, RowSums
-from fedstill_server.consensus.folds.norms import Norms, norm_of, row_norms
+from fedstill_server.consensus.folds.norms import Norms, norm_of, row_norms, stack_norms
+from fedstill_server.consensus.row_stack import RowStack
 
 ROOM = 2.0
 
@@ -34,6 +35,18 @@ def clipped_rows(part: RowSums, norms: Norms) -> RowSums:
     lengths, limit = row_norms(part), ROOM * norms.usual()
     shares = np.minimum(1, limit / np.where(lengths > 0, lengths, 1))
     return replace(part, totals=part.totals * shares[:, None])
+
+
+def stack_without_prior(stack: RowStack) -> RowStack:
+    """The same of each device of a stack."""
+    return replace(stack, values=stack.values - stack.values.mean(axis=1, keepdims=True))
+
+
+def clipped_stack(stack: RowStack, norms: Norms) -> RowStack:
+    """The same of each device of a stack."""
+    lengths, limit = stack_norms(stack), ROOM * norms.usual()
+    shares = np.minimum(1, limit / np.where(lengths > 0, lengths, 1))
+    return replace(stack, values=stack.values * shares[:, :, None])
 
 
 def clipped_students(part: FamilySums, norms: Norms) -> FamilySums:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from fedstill_proto.arrays import IntArray
 
 from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.row_stack import Parts, RowStack
 
 
 class AnswerKind(enum.Enum):
@@ -69,6 +70,10 @@ class Fold:
         """
         part: Statistics = said
         return part
+
+    def stacked_part(self, said: RowStack, *, before: Any = None) -> Parts:
+        """The same of devices that answered the same rows: what `part` makes of each, bit for bit."""
+        return said
 
     def result(self, total: Any, *, zero: Any) -> Statistics:
         """What the method learns from: a sum like `zero`, of the sum over at least one device."""

@@ -45,7 +45,7 @@ def mixed(answers: Float64Array, *, share: float) -> Float64Array:
         return sums / neighbours.shape[1]
     among = np.zeros((len(answers), len(answers)))
     np.put_along_axis(among, neighbours, 1.0, axis=1)
-    counts = (among @ said.reshape(len(answers), -1)).reshape(answers.shape)
+    counts: Float64Array = (among @ said.reshape(len(answers), -1)).reshape(answers.shape)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 

@@ -25,6 +25,7 @@ from fedstill_proto.arrays import Float64Array
 
 from fedstill_server.consensus.aggregation import FamilySums, RowSums
 from fedstill_server.consensus.exact_sum import Arrays
+from fedstill_server.consensus.row_stack import RowStack
 
 ROWS = ""  # the group of answers about rows
 _PERCENTILE = 75.0
@@ -42,6 +43,15 @@ class Norms:
         """That of one device's rows."""
         norms = row_norms(part)[part.weights > 0]
         return cls._of({ROWS: float(np.percentile(norms, _PERCENTILE)) if len(norms) else 0.0})
+
+    @classmethod
+    def of_stack(cls, stack: RowStack) -> Norms:
+        """Those of the devices of a stack."""
+        if stack.values.shape[1] == 0:
+            return cls({}, len(stack))
+        numbers = np.percentile(stack_norms(stack), _PERCENTILE, axis=1)
+        numbers = np.sort(numbers[numbers > 0])
+        return cls({ROWS: numbers} if len(numbers) else {}, len(stack))
 
     @classmethod
     def of_students(cls, part: FamilySums) -> Norms:
@@ -111,6 +121,12 @@ class NormList:
 def row_norms(part: RowSums) -> Float64Array:
     """The norm of each row of one device's answer [rows]."""
     norms: Float64Array = np.linalg.norm(part.result(), axis=1)
+    return norms
+
+
+def stack_norms(stack: RowStack) -> Float64Array:
+    """The norm of each row of each device's answer [devices, n]."""
+    norms: Float64Array = np.linalg.norm(stack.values, axis=2)
     return norms
 
 

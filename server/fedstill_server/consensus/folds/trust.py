@@ -27,10 +27,11 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from fedstill_proto.arrays import Float64Array
+from fedstill_proto.arrays import Float64Array, IntArray
 
 from fedstill_server.consensus.aggregation import RowSums, VoteSums
 from fedstill_server.consensus.folds.interface import AnswerKind, Fold
+from fedstill_server.consensus.row_stack import RowStack
 
 SLACK = 0.25
 
@@ -42,14 +43,25 @@ class Trust(Fold):
 
     def part(self, said: RowSums | VoteSums, *, before: Float64Array | None = None) -> RowSums | VoteSums:
         if isinstance(said, RowSums):
-            cosine = self._cosines(said.result(), said.weights)
-            assert self.labels is not None
-            trust = np.clip(1 + cosine / SLACK, 0, 1) if self.labels.learned else np.maximum(0, cosine)
+            trust = self._trust(self._cosines(said.result(), said.weights))
             return replace(said, totals=said.totals * trust)
         assert before is not None  # methods of soft labels say what was known before
         columns = np.maximum(0, self._cosines(said.plain, said.votes, together=True))
         totals = columns * said.totals + (1 - columns) * said.weights * before
         return replace(said, totals=totals)
+
+    def stacked_part(self, said: RowStack, *, before: Float64Array | None = None) -> RowStack:
+        assert self.labels is not None
+        answered = np.isin(self.labels.rows, said.places)
+        rows, classes = self.labels.rows[answered], self.labels.labels[answered]
+        moved = said.values.take(np.searchsorted(said.places, rows), axis=1)
+        cosine = self._of_labels(moved, classes) if len(rows) else np.zeros(moved.shape[::2])
+        return replace(said, values=said.values * self._trust(cosine)[:, None])
+
+    def _trust(self, cosine: Float64Array) -> Float64Array:
+        """How far shifts are trusted, by their cosines with the labels."""
+        assert self.labels is not None
+        return np.clip(1 + cosine / SLACK, 0, 1) if self.labels.learned else np.maximum(0, cosine)
 
     def _cosines(self, values: Float64Array, said: Float64Array, *, together: bool = False) -> Float64Array:
         """The cosine of each column of values [P, K] with its labels, over rows that have one and an answer.
@@ -61,15 +73,19 @@ class Trust(Fold):
         rows, classes = self.labels.rows[answered], self.labels.labels[answered]
         if len(rows) == 0:
             return np.zeros(values.shape[1])
-        labels = np.eye(values.shape[1])[classes]
-        labels, moved = labels - labels.mean(axis=0), values[rows] - values[rows].mean(axis=0)
+        return self._of_labels(values[rows], classes, together=together)
+
+    def _of_labels(self, moved: Float64Array, classes: IntArray, *, together: bool = False) -> Float64Array:
+        """Those of values [..., n, K] of rows with labels [n]."""
+        labels = np.eye(moved.shape[-1])[classes]
+        labels, moved = labels - labels.mean(axis=0), moved - moved.mean(axis=-2, keepdims=True)
         if together:
             labels, moved = labels.reshape(-1, 1), moved.reshape(-1, 1)
         return cosines(moved, labels)
 
 
 def cosines(one: Float64Array, other: Float64Array) -> Float64Array:
-    """The cosine of each column of two arrays [n, K]: [K]; 0 where one of the two is 0."""
-    lengths = np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0)
-    cosine: Float64Array = (one * other).sum(axis=0) / np.where(lengths > 0, lengths, 1)
+    """The cosine of each column of arrays [..., n, K] and [n, K]: [..., K]; 0 where one of the two is 0."""
+    lengths = np.linalg.norm(one, axis=-2) * np.linalg.norm(other, axis=-2)
+    cosine: Float64Array = (one * other).sum(axis=-2) / np.where(lengths > 0, lengths, 1)
     return cosine

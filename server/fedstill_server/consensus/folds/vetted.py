@@ -20,6 +20,7 @@ from fedstill_server.consensus.folds.buffered import Buffered
 from fedstill_server.consensus.folds.interface import AnswerKind
 from fedstill_server.consensus.folds.nearest import mixed
 from fedstill_server.consensus.folds.trust import Trust
+from fedstill_server.consensus.row_stack import Parts, RowStack
 
 LIARS = 0.2  # the share of devices that is taken to lie
 
@@ -31,6 +32,9 @@ class Vetted(Buffered):
 
     def part(self, said: Any, *, before: Any = None) -> Statistics:
         return super().part(Trust(self.labels).part(said, before=before))
+
+    def stacked_part(self, said: RowStack, *, before: Any = None) -> Parts:
+        return super().stacked_part(Trust(self.labels).stacked_part(said, before=before))
 
     def combine(self, answers: Float64Array) -> Float64Array:
         mean: Float64Array = np.nanmean(mixed(answers, share=LIARS), axis=0)
