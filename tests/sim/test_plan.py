@@ -12,7 +12,7 @@ from fedstill_server.config.fleet import CohortRule
 from fedstill_server.privacy.accountant import epsilon_of_rounds, noise_for_epsilon
 from fedstill_sim.cli import app
 from fedstill_sim.energy.coefficients import EnergyRule, receiving_j, sending_j
-from fedstill_sim.plan.planning import Estimate, make_plan
+from fedstill_sim.plan.planning import PlannedFigure, make_plan
 from fedstill_sim.plan.request import PlanError, PlanOptions, PlanRequest, read_curve, rounds_to
 from fedstill_sim.plan.rounds import PlannedRounds, RoundBytes, RoundNeverBegins, planned_rounds
 from fedstill_sim.traces.columns import DAY_S, Windows
@@ -173,7 +173,7 @@ def test_the_command_prints_a_table_and_json() -> None:
     assert "battery a day" in shown.output
     document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert document["devices"] == 60
-    assert set(document["days"]) == {field.name for field in dataclasses.fields(Estimate)}
+    assert set(document["days"]) == {field.name for field in dataclasses.fields(PlannedFigure)}
 
 
 # Energy

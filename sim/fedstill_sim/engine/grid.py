@@ -15,20 +15,22 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
-from fedstill_server.rounds.pacing import Pacing
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedstill_sim.engine.pending_replies import PendingReplies, PendingReply
+
+if TYPE_CHECKING:
+    from fedstill_server.rounds.pacing import Pacing
 
 SERVER_NODE_ID = 1
 FIRST_DEVICE_NODE_ID = 2  # device d is node FIRST_DEVICE_NODE_ID + d

@@ -20,7 +20,7 @@ from fedstill_sim.plan.request import PlanOptions, PlanRequest
 from fedstill_sim.results.readable import readable_bytes
 
 if TYPE_CHECKING:
-    from fedstill_sim.plan.planning import Estimate, Plan
+    from fedstill_sim.plan.planning import Plan, PlannedFigure
 
 Told = Callable[[Path | None], AbstractContextManager[None]]
 _EXAMPLES = """[bold]Examples[/]
@@ -88,14 +88,14 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(f"[dim]{note[:1].upper()}{note[1:]}.[/dim]", highlight=False, soft_wrap=True)
 
 
-def _rows(plan: Plan) -> list[tuple[str, Estimate, Callable[[float], str]]]:
+def _rows(plan: Plan) -> list[tuple[str, PlannedFigure, Callable[[float], str]]]:
     def number(value: float) -> str:
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
     def share(value: float) -> str:
         return f"{100 * value:.3g} %"
 
-    rows: list[tuple[str, Estimate, Callable[[float], str]]] = [
+    rows: list[tuple[str, PlannedFigure, Callable[[float], str]]] = [
         ("days", plan.days, number),
         ("rounds a day", plan.rounds_a_day, number),
         ("minutes of a round", plan.round_minutes, number),

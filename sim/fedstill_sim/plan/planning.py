@@ -30,7 +30,7 @@ _NO_FASTER = 5  # steps without gain end a search
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class PlannedFigure:
     """A figure: its median over the draws, and the interval that holds nine tenths of them."""
 
     value: float
@@ -38,7 +38,7 @@ class Estimate:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
+    def of(cls, values: Sequence[float]) -> PlannedFigure:
         """That of one value a draw."""
         low, middle, high = np.quantile(np.array(values), [0.05, 0.5, 0.95]).tolist()
         return cls(value=middle, low=low, high=high)
@@ -76,22 +76,22 @@ class Plan:
 
     devices: int
     rounds: int
-    goal: Estimate
+    goal: PlannedFigure
     why_rounds: str
-    days: Estimate
-    rounds_a_day: Estimate
-    round_minutes: Estimate
-    asked_a_round: Estimate
-    lost_share: Estimate
-    tasks_per_device: Estimate
-    tasks_of_busiest: Estimate
-    up_bytes_per_device: Estimate
-    down_bytes_per_device: Estimate
-    total_bytes: Estimate
-    joules_per_task: Estimate
-    battery_share_a_day: Estimate
-    busiest_battery_share_a_day: Estimate
-    epsilon: Estimate | None
+    days: PlannedFigure
+    rounds_a_day: PlannedFigure
+    round_minutes: PlannedFigure
+    asked_a_round: PlannedFigure
+    lost_share: PlannedFigure
+    tasks_per_device: PlannedFigure
+    tasks_of_busiest: PlannedFigure
+    up_bytes_per_device: PlannedFigure
+    down_bytes_per_device: PlannedFigure
+    total_bytes: PlannedFigure
+    joules_per_task: PlannedFigure
+    battery_share_a_day: PlannedFigure
+    busiest_battery_share_a_day: PlannedFigure
+    epsilon: PlannedFigure | None
     noise_multiplier: float | None
     delta: float
     battery_wh: float
@@ -209,8 +209,8 @@ def _smallest_fleet(request: PlanRequest, fleets: _Fleets) -> int:
 
 
 def _plan_of(request: PlanRequest, devices: int, draws: Sequence[_Draw]) -> Plan:
-    def over(figure: Callable[[_Draw], float]) -> Estimate:
-        return Estimate.of([figure(draw) for draw in draws])
+    def over(figure: Callable[[_Draw], float]) -> PlannedFigure:
+        return PlannedFigure.of([figure(draw) for draw in draws])
 
     epsilon, noise = _epsilon(request, draws)
     battery = request.energy.battery_share
@@ -250,7 +250,7 @@ def _plan_of(request: PlanRequest, devices: int, draws: Sequence[_Draw]) -> Plan
     )
 
 
-def _epsilon(request: PlanRequest, draws: Sequence[_Draw]) -> tuple[Estimate | None, float | None]:
+def _epsilon(request: PlanRequest, draws: Sequence[_Draw]) -> tuple[PlannedFigure | None, float | None]:
     """The epsilon of the busiest device, by the server's own accountant: every task that it got counts."""
     if request.privacy is None:
         return None, None
@@ -261,7 +261,7 @@ def _epsilon(request: PlanRequest, draws: Sequence[_Draw]) -> tuple[Estimate | N
         assert request.epsilon is not None
         noise = noise_for_epsilon(request.epsilon, request.rounds, request.delta)
     busiest = [int(draw.rounds.tasks.max()) for draw in draws]
-    return Estimate.of([epsilon_of_rounds(noise, tasks, request.delta) for tasks in busiest]), noise
+    return PlannedFigure.of([epsilon_of_rounds(noise, tasks, request.delta) for tasks in busiest]), noise
 
 
 def _notes(request: PlanRequest, devices: int) -> tuple[str, ...]:
