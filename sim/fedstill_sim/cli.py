@@ -26,6 +26,7 @@ from fedstill_sim.folder import check_claim
 from fedstill_sim.options import (
     AuditOptions,
     CompareOptions,
+    EstimateOptions,
     LiveOptions,
     ManyRunsOptions,
     MaybeOut,
@@ -75,9 +76,11 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [cyan]fedstill-sim run digits --set server_step=0.3 --out runs/careful[/]
 
-[dim]Ten thousand devices:[/]
+[dim]Ten thousand devices, and what they would cost, before:[/]
 
 [cyan]fedstill-sim run --method class-logits --devices 10000 --rounds 1 --baselines none --out runs/large[/]
+
+[cyan]fedstill-sim run --method class-logits --devices 10000 --rounds 1 --dry-run -o runs/large[/]
 
 [dim]Three in ten devices a round, some of them slow, some that vanish:[/]
 
@@ -175,7 +178,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command(cls=MethodCommand, epilog=RUN_EXAMPLES)
-@takes(RunRequest, OutputOptions, LiveOptions)
+@takes(RunRequest, EstimateOptions, OutputOptions, LiveOptions)
 def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
     """Run one method on a virtual fleet, beside its baselines: accuracy, bytes, students and a report.
 
@@ -189,6 +192,12 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         check_folder(request.data)
         check_claim(out, force=shown.force)
         check_cluster(request)
+        if taken(EstimateOptions, asked).dry_run:
+            _estimate(request, output)
+            return
+        from fedstill_sim.costs.words import announced
+
+        output.progress.print(announced(request), markup=False, highlight=False, soft_wrap=True)
         from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
@@ -411,6 +420,17 @@ def _live(out: Path, progress: RunProgress, output: Output, live: LiveOptions) -
 
     with live_page(out, progress, output.progress, keep=live.live_keep) as watched:
         yield watched
+
+
+def _estimate(request: RunRequest, output: Output) -> None:
+    """Say what a run would cost."""
+    from fedstill_sim.costs.calibration import calibrated
+    from fedstill_sim.costs.words import as_document, print_estimate
+
+    with _progress(output) as progress:
+        estimate = calibrated(request, progress)
+    print_estimate(output.results, estimate)
+    output.document(as_document(estimate))
 
 
 def _splits(wanted: CompareOptions) -> tuple[Split, ...]:

@@ -86,6 +86,19 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EstimateOptions:
+    """Whether a run is only estimated."""
+
+    dry_run: bool = option(
+        False,
+        "Start nothing: say what the run would cost on this machine, in seconds by phase, memory, bytes and "
+        "disk, from two small runs of its kind, which are measured once.",
+        panel=MACHINE,
+        flag="--dry-run",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LiveOptions:
     """The page that shows a run while it goes on."""
 

@@ -33,6 +33,7 @@ from fedstill_sim.config import (
     resolve,
     write_config,
 )
+from fedstill_sim.costs.observed import Observation, Observations
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder, file_name
 from fedstill_sim.privacy.budget import spent_privacy
@@ -152,6 +153,7 @@ def _make_result(
     with followed.watch(), run_workers(config, executor) as workers:
         result = _Run(folder, config, followed, label=label, executor=workers).result()
         write_result(result, folder / RESULT_FILE)
+        Observations(config.simulation.command).note(Observation.of(result, folder))
         followed.finish(result)
     return result
 
