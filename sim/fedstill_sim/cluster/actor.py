@@ -50,10 +50,17 @@ class CallActor:
         """Peak resident memory so far in megabytes."""
         return peak_memory_mb()
 
-    def take(self, blobs: Mapping[str, Sequence[Any]], copies: Mapping[int, Mapping[str, str]]) -> None:
+    def take(
+        self,
+        blobs: Mapping[str, Sequence[Any]],
+        copies: Mapping[int, Mapping[str, str]],
+        dropped: Sequence[int],
+    ) -> None:
         """Write files to this machine's folder; `blobs` names the objects of each, piece by piece."""
         pieces = {name: _reader(references) for name, references in blobs.items()}
         self._folder.take(pieces, copies)
+        for number in dropped:
+            self._folder.drop(number)
 
     def call(
         self, head: bytes, buffers: Sequence[Any], stored: Mapping[str, Any]

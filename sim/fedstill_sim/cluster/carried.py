@@ -28,7 +28,7 @@ STARTS = f"{DEVICES_FOLDER}/starts"
 
 @dataclass(frozen=True)
 class FamilyRows:
-    """Where the students of a shard's devices [n] lie in the file of their family."""
+    """Where the students of a shard's devices [n] lie in the file of their family; -1 where none is kept."""
 
     family: str
     devices: int

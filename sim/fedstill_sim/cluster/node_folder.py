@@ -69,6 +69,10 @@ class NodeFolder:
                 for place, name in files.items():
                     _link(folder / name, self._inside(number, place))
 
+    def drop(self, number: int) -> None:
+        """Remove a copy, unless another worker has done so."""
+        shutil.rmtree(self.copy(number), ignore_errors=True)
+
     def _inside(self, number: int, place: str) -> Path:
         path = self.copy(number) / place
         if ".." in path.parts:

@@ -58,10 +58,11 @@ def ray_executor(address: str, *, workers: int | None = None) -> Iterator[RayExe
 
 @dataclass
 class _Sent:
-    """What nodes are sent: the objects of each file's bytes, and the files of each folder's copy."""
+    """What nodes are sent: the objects of each file's bytes, the files of each copy, and copies that go."""
 
     blobs: dict[str, Sequence[Any]] = field(default_factory=dict)
     copies: dict[int, dict[str, str]] = field(default_factory=dict)
+    dropped: tuple[int, ...] = ()
 
 
 class RayExecutor(QueueExecutor, RemoteExecutor):
@@ -83,7 +84,8 @@ class RayExecutor(QueueExecutor, RemoteExecutor):
         """
         self._ray = ray
         self._token = uuid.uuid4().hex
-        self._places: dict[Path, int] = {}  # the number of each sent folder
+        self._places: dict[Path, int] = {}  # the number of each folder's copy
+        self._copies = 0
         self._versions: list[_Sent] = []
         self._known: dict[
             Path, dict[str, tuple[Any, str]]
@@ -177,11 +179,19 @@ class RayExecutor(QueueExecutor, RemoteExecutor):
         """Return an executor of the same workers for calls about a run."""
         return RunExecutor(self, run_folder)
 
+    def begin_copy(self, folder: Path) -> None:
+        """Have a new copy of a folder on each node: workers hold files of the last one open."""
+        if folder in self._places:
+            self._versions.append(_Sent(dropped=(self._places[folder],)))
+        self._places[folder] = self._copies
+        self._copies += 1
+        self._known[folder] = {}
+
     def send_folder(self, folder: Path, files: Mapping[str, Path]) -> None:
         """Let calls from now on find these files in their copy of a folder, each sent once."""
         new = _Sent()
-        number = self._places.setdefault(folder, len(self._places))
-        known = self._known.setdefault(folder, {})
+        number = self._places[folder]
+        known = self._known[folder]
         for place, path in files.items():
             status = path.stat()
             key = (path.resolve(), status.st_size, status.st_mtime_ns)
@@ -298,7 +308,7 @@ class _ActorWorker:
         )
         try:
             for sent in executor.sent_after(self._version):
-                ray.get(self.actor.take.remote(sent.blobs, sent.copies))
+                ray.get(self.actor.take.remote(sent.blobs, sent.copies, sent.dropped))
                 self._version += 1
             answer, kept = self.actor.call.options(num_returns=2).remote(
                 payload.head, payload.buffers, payload.stored

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_proto.package.artifact import load_artifact
 
@@ -22,6 +24,7 @@ from fedstill_sim.cluster.carried import (
 from fedstill_sim.cluster.handles import StoreKeeper
 from fedstill_sim.cluster.run_files import run_files, top_folder
 from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.engine.kept_students import KeptStudents
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.remote import RemoteExecutor
@@ -35,6 +38,8 @@ class SendingExecutor(Protocol):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]: ...
 
+    def begin_copy(self, folder: Path) -> None: ...
+
     def send_folder(self, folder: Path, files: dict[str, Path]) -> None: ...
 
     def keeper(self) -> StoreKeeper: ...
@@ -47,10 +52,13 @@ class RunExecutor(RemoteExecutor):
 
     def __init__(self, executor: SendingExecutor, run_folder: Path) -> None:
         self._executor, self._folder = executor, run_folder
+        executor.begin_copy(top_folder(run_folder))
         data = load_fleet(run_folder / DATA_FOLDER)
         self._families, self._names = data.families, data.device_names
+        self._students = KeptStudents.open(run_folder, data.families)
         self._store = BaseTableStore(run_folder)
         self._starts: set[str] = set()
+        self._writing = threading.Lock()
         self._widths: dict[tuple[str, int], int] = {}
 
     @property
@@ -78,7 +86,7 @@ class RunExecutor(RemoteExecutor):
             return self._executor.submit(fn, *args, **kwargs)
         carried = self._carried(*about)
         inner = self._executor.submit(call_carried, fn, args[0], LazyCarried(carried))
-        return _after(inner, carried, self._starts)
+        return self._after(inner, carried)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the workers are another executor's."""
@@ -89,12 +97,10 @@ class RunExecutor(RemoteExecutor):
         if key not in self._widths:
             manifest = load_artifact(artifact_folder(self._folder, *key)).manifest
             self._widths[key] = manifest.parameter_count
-        where = FamilyRows(
-            family,
-            devices=self._families.counts()[family],
-            width=self._widths[key],
-            rows=self._families.rows[shard.devices].astype("int64"),
-        )
+        keep = self._students.are_kept[shard.devices]
+        rows = np.full(len(shard.devices), -1, np.int64)
+        rows[keep] = self._students.rows(shard.devices[keep])
+        where = FamilyRows(family, devices=self._students.count(family), width=self._widths[key], rows=rows)
         names = tuple(answers_name(self._store, self._names[device]) for device in shard.devices.tolist())
         return Carried(
             run_folder=self._folder,
@@ -102,29 +108,26 @@ class RunExecutor(RemoteExecutor):
             names=names,
             slots=shard.slots,
             new_slots=shard.new_slots,
-            stored=stored,
+            stored=stored & keep,
             starts=frozenset(self._starts),
             brought=DeviceFiles(),
         )
 
+    def _after(self, inner: Future[Any], carried: Carried) -> Future[Any]:
+        """The future of a call's own result, which is done once its devices' files are written."""
+        outer: Future[Any] = Future()
+        outer.set_running_or_notify_cancel()
 
-def _after(inner: Future[Any], carried: Carried, starts: set[str]) -> Future[Any]:
-    """The future of a call's own result, which is done once its devices' files are written.
+        def done(finished: Future[Any]) -> None:
+            try:
+                result, left = finished.result()
+                with self._writing:  # several calls bring the same start
+                    carried.write_left(left)
+                    self._starts.update(left.starts)
+            except BaseException as error:  # CancelledError is one
+                outer.set_exception(error)
+            else:
+                outer.set_result(result)
 
-    The places of starts that came back are added to `starts`.
-    """
-    outer: Future[Any] = Future()
-    outer.set_running_or_notify_cancel()
-
-    def done(finished: Future[Any]) -> None:
-        try:
-            result, left = finished.result()
-            carried.write_left(left)
-            starts.update(left.starts)
-        except BaseException as error:  # CancelledError is one
-            outer.set_exception(error)
-        else:
-            outer.set_result(result)
-
-    inner.add_done_callback(done)
-    return outer
+        inner.add_done_callback(done)
+        return outer

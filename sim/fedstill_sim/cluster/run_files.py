@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedstill_sim.engine.kept_students import KEPT_FILE
 from fedstill_sim.folder import (
     ARTIFACTS_FOLDER,
     BASELINES_FOLDER,
@@ -35,8 +36,9 @@ def run_files(run_folder: Path) -> dict[str, Path]:
         files |= _below(run_folder / folder, own / folder)
     prefixed = training_data_folder(run_folder).resolve().parent / PREFIXED_FOLDER
     files |= _below(prefixed, own / PREFIXED_FOLDER)
-    if (run_folder / CONFIG_FILE).is_file():
-        files[(own / CONFIG_FILE).as_posix()] = run_folder / CONFIG_FILE
+    for name in (CONFIG_FILE, f"{DEVICES_FOLDER}/{KEPT_FILE}"):
+        if (run_folder / name).is_file():
+            files[(own / name).as_posix()] = run_folder / name
     return files
 
 
