@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ BoolArray = npt.NDArray[np.bool_]
 Parameters = dict[str, FloatArray]
 """A student's weights by name, float32, in the order of the model."""
 
+Number = TypeVar("Number", np.float32, np.float64, np.uint8)
 MAX_RANK = 8
+_FEW_COLUMNS = 32
 _VARIANCE = "running_var"
 
 
@@ -69,3 +72,23 @@ def check_parameters(parameters: Parameters) -> None:
             raise InvalidValue(f"parameters[{name}]", "not a float32 array")
         if not np.isfinite(array).all():
             raise InvalidValue(f"parameters[{name}]", "holds a value that is not finite")
+
+
+def largest_of_rows(rows: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The largest number of each row [..., 1] of rows [..., n], as `max`, which is slow where n is small."""
+    if not 0 < rows.shape[-1] <= _FEW_COLUMNS:
+        return np.asarray(rows.max(axis=-1, keepdims=True))
+    largest = rows[..., :1].copy()
+    for column in range(1, rows.shape[-1]):
+        np.maximum(largest, rows[..., column : column + 1], out=largest)
+    return largest
+
+
+def smallest_of_rows(rows: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The smallest number of each row [..., 1] of rows [..., n]."""
+    if not 0 < rows.shape[-1] <= _FEW_COLUMNS:
+        return np.asarray(rows.min(axis=-1, keepdims=True))
+    smallest = rows[..., :1].copy()
+    for column in range(1, rows.shape[-1]):
+        np.minimum(smallest, rows[..., column : column + 1], out=smallest)
+    return smallest

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, largest_of_rows
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ClassMeans:
 def softened(logits: FloatArray, temperature: float) -> FloatArray:
     """softmax(logits / temperature) over the last dimension."""
     scaled = logits / np.float32(temperature)
-    scaled -= scaled.max(axis=-1, keepdims=True)
+    scaled -= largest_of_rows(scaled)
     np.exp(scaled, out=scaled)
     scaled /= scaled.sum(axis=-1, keepdims=True)
     return scaled

@@ -122,7 +122,7 @@ def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[byt
         code_levels(
             SymbolWriter(encoders),
             LevelShape.of(levels[places[0]]),
-            DeviceRows(np.array([levels[place].rows for place in places])),
+            DeviceRows.of([levels[place].rows for place in places]),
             joined_levels([levels[place] for place in places]),
             joined_levels(together) if together else None,
         )
@@ -218,7 +218,7 @@ def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
         levels = _read(
             [bodies[place][0] for place in places],
             shape,
-            DeviceRows(np.array([coded[place].shape.rows for place in places])),
+            DeviceRows.of([coded[place].shape.rows for place in places]),
             joined_levels(bases) if bases else None,
         )
         for place, one_read in zip(places, levels, strict=True):

@@ -43,6 +43,7 @@ _UNIT = 1 << 12  # stands for a probability of 1
 _SMOOTH = 64  # what a row of the smoothing matrix adds up to
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128  # rows coded before the counts are looked at again
 _FEW_ROWS = 256  # weights of a device that are computed whether they are needed or not, in rows
+_ROWS_KEPT = 1 << 16  # rows of all devices whose blocks are worth being kept
 _MOST_GAPS = 64  # gaps between kept classes that have a symbol each
 
 
@@ -351,6 +352,13 @@ class DeviceRows:
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", np.repeat(np.arange(len(self.counts)), self.counts))
 
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> DeviceRows:
+        """Those of devices with so many rows each; the blocks of a stack are made once for many rounds."""
+        if sum(counts) <= _ROWS_KEPT:
+            return _kept_rows(tuple(counts))
+        return cls(np.array(counts, np.int64))
+
     @property
     def devices(self) -> int:
         return len(self.counts)
@@ -383,6 +391,11 @@ class DeviceRows:
             start += size
             size = min(2 * size, _LARGEST_BLOCK)
         return blocks
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_rows(counts: tuple[int, ...]) -> DeviceRows:
+    return DeviceRows(np.array(counts, np.int64))
 
 
 def code_levels(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, largest_of_rows, smallest_of_rows
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels.label_arrays import (
     DenseSoftLabels,
@@ -80,8 +80,8 @@ class Levels:
             _check_shares(self.codes, self.top)
         elif rows and int(self.codes.max()) > self.top:
             raise InvalidValue("codes", f"{self.codes.max()} is more than {self.top}")
-        elif rows and self.codes.min(axis=1).any():
-            row = int(np.argmax(self.codes.min(axis=1)))
+        elif rows and (least := smallest_of_rows(self.codes)).any():
+            row = int(np.argmax(least))
             raise InvalidValue("codes", f"row {row} has no likeliest bucket, of code 0")
 
     @property
@@ -224,7 +224,7 @@ def _log_codes(buckets: FloatArray, top: int) -> CodeArray:
     steps = buckets.astype(np.float64)
     np.maximum(steps, least, out=steps)
     np.log(steps, out=steps)
-    np.subtract(steps.max(axis=1, keepdims=True), steps, out=steps)
+    np.subtract(largest_of_rows(steps), steps, out=steps)
     steps *= top / LOG_RANGE
     np.rint(steps, out=steps)
     codes: CodeArray = np.minimum(steps, top, out=steps).astype(np.uint8)
