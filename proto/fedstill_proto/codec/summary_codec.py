@@ -256,8 +256,8 @@ def measured_summaries(
         measured = dict(zip(places, answers, strict=True))
     elif codec is not None:
         for place, own in zip(places, said, strict=True):
-            message = codec.encode(own)
-            measured[place] = MeasuredLabels(decode_soft_labels(message, field="labels"), message)
+            coded = codec.encode(own)
+            measured[place] = MeasuredLabels(decode_soft_labels(coded, field="labels"), coded)
     results = []
     for place, summary in enumerate(summaries):
         own_labels = measured.get(place)

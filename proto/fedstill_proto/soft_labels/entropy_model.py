@@ -113,7 +113,7 @@ class SymbolReader:
 
     def code(self, symbols: IntArray, block: Block, weights: WeightArray, which: IntArray | None) -> IntArray:
         """The next symbols [n]; see SymbolWriter."""
-        read = np.zeros(len(block.rows), np.int32)
+        read = np.zeros(len(block.rows), np.int64)
         each = None if which is None else weights[which]
         for device, start, end in block.parts():
             if self.refused[device]:
@@ -122,15 +122,16 @@ class SymbolReader:
             try:
                 if each is None:
                     own = shared_weights(weights[device])
-                    read[start:end] = symbols = decoder.decode_alike(own, end - start)
-                    self._copies[device].encode_alike(symbols, own)
+                    some = decoder.decode_alike(own, end - start)
+                    self._copies[device].encode_alike(some, own)
+                    read[start:end] = some
                 else:
                     read[start:end] = decoder.decode(each[start:end])
             except Undecodable:
                 self.refused[device] = True
         if which is not None:
             SymbolWriter(self._copies).code(read, block, weights, which)
-        return read.astype(np.int64)
+        return read
 
     def refuse(self, devices: IntArray) -> None:
         """Refuse these devices."""
