@@ -424,8 +424,8 @@ def _live(out: Path, progress: RunProgress, output: Output, live: LiveOptions) -
 
 def _estimate(request: RunRequest, output: Output) -> None:
     """Say what a run would cost."""
-    from fedstill_sim.costs.calibration import calibrated
     from fedstill_sim.costs.words import as_document, print_estimate
+    from fedstill_sim.runner.calibration import calibrated
 
     with _progress(output) as progress:
         estimate = calibrated(request, progress)

@@ -8,10 +8,10 @@ import pytest
 from fedstill_sim.cli import app
 from fedstill_sim.config import requested_data
 from fedstill_sim.costs import estimate as estimate_module
-from fedstill_sim.costs.calibration import first_devices
 from fedstill_sim.costs.estimate import estimated
 from fedstill_sim.costs.observed import Observation, Observations, ObservedRounds
 from fedstill_sim.request import RunRequest
+from fedstill_sim.runner.calibration import first_devices
 from typer.testing import CliRunner
 
 COMMAND = "fedstill-sim run digits --method local --devices 10 --rounds 20 --out DIR"
