@@ -12,6 +12,7 @@ import numpy as np
 from fedstill_proto.errors import FedstillError, unknown_name
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.system.extras import explain_missing
+from fedstill_sim.results.device_results import MOST_INLINE, names_of
 from fedstill_sim.results.readable import readable_percent
 from fedstill_sim.results.run_result import BaselineResult, FinalResult, RoundResult, RunResult
 
@@ -121,7 +122,8 @@ class Result:
 
         Raises:
             UnknownName: The fleet has no such family, or no such device.
-            FedstillError: The device never took part, and has no student of its own.
+            FedstillError: The device never took part, and has no student of its own, or has not kept it
+                (`keep_students`).
         """
         if device is not None:
             return self._own_student(device)
@@ -139,15 +141,15 @@ class Result:
         from fedstill_sim.runner.devices import devices_with_students, run_rounds, students_of
         from fedstill_sim.runner.run import STACK_SIZES_FILE
 
-        names = [one.name for one in self.run.devices]
+        names = names_of(self.run.devices)
         if device not in names:
-            raise unknown_name("device", device, names)
+            raise unknown_name("device", device, names[:MOST_INLINE])
         number = names.index(device)
         sizes = read_json(self.folder / STACK_SIZES_FILE)
         config = read_config(self.folder)
         # All of them are done: this only reads what they left.
         rounds = run_rounds(self.folder, config, SilentProgress(), label=self.run.method, stack_sizes=sizes)
-        if number not in devices_with_students(rounds, names):
+        if number not in set(devices_with_students(rounds, names)):
             raise FedstillError(f"device {device!r} never took part, and has no student of its own")
         package = self.student(self.run.devices[number].family).package
         own = {name: stack[0] for name, stack in students_of(rounds, [number]).items()}

@@ -219,8 +219,25 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         keep_students=_keeping(request, fleet, devices=data.devices),
     )
     config = RunConfig(fleet=fleet, simulation=simulation)
-    config.path(build_method(fleet, Examples(data.public_x, data.public_y)))
-    return config
+    if config.path(build_method(fleet, Examples(data.public_x, data.public_y))) == STACKS:
+        return config
+    return RunConfig(fleet=fleet, simulation=_by_messages(simulation, request))
+
+
+def _by_messages(simulation: SimulationConfig, request: RunRequest) -> SimulationConfig:
+    """Where answers travel as messages, all devices are measured, and all keep their students."""
+    asked = request.evaluate_devices is not None and simulation.evaluate_devices is not None
+    if asked and (simulation.evaluate_devices or 0) < simulation.devices:
+        raise ConfigError(
+            f"--evaluate-devices: {request.evaluate_devices} of {simulation.devices} devices cannot be, "
+            "where answers travel as messages (see --path); take all"
+        )
+    if request.keep_students in ("sample", "none"):
+        raise ConfigError(
+            f"--keep-students: {request.keep_students!r} cannot be, where answers travel as messages (see "
+            "--path); take all"
+        )
+    return dataclasses.replace(simulation, evaluate_devices=None, keep_students="all")
 
 
 def _keeping(request: RunRequest, fleet: FleetConfig, *, devices: int) -> str:

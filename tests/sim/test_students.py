@@ -30,7 +30,7 @@ def test_a_device_s_own_weights_answer_as_in_torch(tmp_path: Path, family: str) 
         return {name: np.stack([one[name] for one in own]) for name in own[0]}
 
     found = export_students(
-        tmp_path, data, {family: fresh(family, 0)}, with_student=range(6), personal=personal
+        tmp_path, data, {family: fresh(family, 0)}, with_student=np.arange(6), personal=personal
     )[family]
 
     assert found.personal_students_checked == 4
@@ -41,7 +41,7 @@ def test_a_device_s_own_weights_answer_as_in_torch(tmp_path: Path, family: str) 
 def test_a_wrong_answer_would_be_seen(tmp_path: Path, data: FleetData) -> None:
     """The check compares what it says it compares: students that differ give logits that differ."""
     found = export_students(
-        tmp_path, data, {"mlp-small": fresh("mlp-small", 0)}, with_student=[], personal=lambda _: {}
+        tmp_path, data, {"mlp-small": fresh("mlp-small", 0)}, with_student=np.arange(0), personal=lambda _: {}
     )["mlp-small"]
     package = load_student(tmp_path / "students" / "mlp-small")
     other = StudentPackage(package.manifest, package.inference_graph, fresh("mlp-small", 1))
@@ -61,7 +61,7 @@ def test_only_devices_of_the_family_that_have_a_student_are_checked(tmp_path: Pa
         return {name: np.stack([array] * len(devices)) for name, array in fresh("cnn", 5).items()}
 
     found = export_students(
-        tmp_path, data, {"cnn": fresh("cnn", 0)}, with_student=[0, 1, 2, 3], personal=personal
+        tmp_path, data, {"cnn": fresh("cnn", 0)}, with_student=np.arange(4), personal=personal
     )["cnn"]
 
     assert asked == [[0, 2]]  # devices 0, 2 and 4 are cnn, and 4 has no student

@@ -94,6 +94,13 @@ class KeptStudents:
         return rows
 
 
+def drop_students(run_folder: Path) -> None:
+    """Remove the students of a run's devices: from now on, none has kept its own."""
+    keep_only(run_folder, np.zeros(0, np.int64))
+    for path in (run_folder / DEVICES_FOLDER).glob("*.f32"):
+        path.unlink()
+
+
 def keep_only(run_folder: Path, devices: IntArray | None) -> None:
     """Have a run keep the students of these devices [n], rising; None is all of them."""
     path = run_folder / DEVICES_FOLDER / KEPT_FILE

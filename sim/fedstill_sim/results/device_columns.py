@@ -123,15 +123,10 @@ class DeviceColumns:
             devices: The devices [n] that were measured.
             counts: Of each, the COUNTS [n] by name.
         """
-        for name in _ACCURACIES:
-            scope = "personal" if "personal" in name else "global"
-            correct = np.asarray(counts[f"{name.removesuffix('_accuracy')}_correct"], np.float64)
-            examples = np.asarray(counts[f"{scope}_examples"], np.float64)
-            column: Float64Array = getattr(self, name)
+        for name, shares in shares_of(counts).items():
+            column: Float64Array = getattr(self, f"{name}_accuracy")
             column[:] = np.nan
-            column[devices] = np.divide(
-                correct, examples, out=np.full(len(correct), np.nan), where=examples > 0
-            )
+            column[devices] = shares
 
     def save(self, path: Path) -> str:
         """Write the columns, whole or not at all; returns the SHA-256 of the file."""
@@ -188,6 +183,17 @@ class DeviceColumns:
             raise ResultError(f"{path}: {len(self.names)} names of {len(self)} devices; run again")
         if len(self) and int(self.family_codes.max()) >= len(self.family_names):
             raise ResultError(f"{path}: family_codes: {self.family_codes.max()} is no family; run again")
+
+
+def shares_of(counts: Mapping[str, npt.NDArray[np.integer]]) -> dict[str, Float64Array]:
+    """Accuracies [n] of the COUNTS [n] by name, without "_accuracy"; NaN where there are no examples."""
+    shares = {}
+    for name in (accuracy.removesuffix("_accuracy") for accuracy in _ACCURACIES):
+        scope = "personal" if "personal" in name else "global"
+        correct = np.asarray(counts[f"{name}_correct"], np.float64)
+        examples = np.asarray(counts[f"{scope}_examples"], np.float64)
+        shares[name] = np.divide(correct, examples, out=np.full(len(correct), np.nan), where=examples > 0)
+    return shares
 
 
 class MeasuredStore:

@@ -164,6 +164,11 @@ class DeviceFigures:
         )
 
 
+def names_of(devices: Sequence[DeviceResult] | Sequence[BaselineDevice]) -> Sequence[str]:
+    """The names of devices, whatever holds them."""
+    return devices.columns.names if isinstance(devices, _Table) else [device.name for device in devices]
+
+
 def keep_devices(devices: Sequence[object], path: Path) -> DeviceFile | None:
     """Write the columns of many devices to a file; a few are listed in result.json and need none."""
     if not isinstance(devices, _Table) or len(devices) <= MOST_INLINE:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.targets import right_answers
-from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.package.artifact import (
     INFERENCE_FILE,
     PARAMETERS_FILE,
@@ -37,7 +37,7 @@ def export_students(
     data: FleetData,
     students: Mapping[str, Parameters],
     *,
-    with_student: Sequence[int],
+    with_student: IntArray,
     personal: PersonalStudents,
 ) -> dict[str, StudentResult]:
     """Export each family's final student into <run>/students/<family>, and compare it with torch there.
@@ -48,7 +48,7 @@ def export_students(
         run_folder: The run.
         data: The fleet's data.
         students: The fleet's final student by family.
-        with_student: The devices that have a student of their own.
+        with_student: The devices that have a student of their own [n].
         personal: Reads the devices' own students.
 
     Returns:
@@ -62,7 +62,7 @@ def export_students(
             family=family,
             student=student,
             devices=families.counts()[family],
-            members=[device for device in with_student if families[device] == family],
+            members=with_student[families.is_of(family)[with_student]].tolist(),
             personal=personal,
         )
         for family, student in students.items()

@@ -1,8 +1,8 @@
 """What a run will take of memory and disk, before it takes it, and why it cannot be where there is less.
 
 The bytes of columns, examples and students follow from their shapes. What a process takes besides, and what
-a message of the path over messages takes in the main process, was measured (benchmarks/footprint.py). Peaks
-of measured runs are within a factor of FACTOR of the estimate; a test holds both side by side.
+a message of the path over messages takes in the main process, was measured. Peaks of measured runs are within
+a factor of FACTOR of the estimate; a test holds both side by side.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
-from fedstill_server.methods import METHODS
+from fedstill_proto.package.artifact import load_artifact
+from fedstill_server.methods import METHODS, build_method
+from fedstill_server.tasks import load_public
 
 from fedstill_sim.config import RunConfig, goes_on
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.folder import artifact_folder
 from fedstill_sim.results.readable import readable_bytes
+from fedstill_sim.stacks.eligible import MESSAGES
+from fedstill_sim.workers.pool import usable_cores
 
 FACTOR = 2.0
 """Within which estimates and measured peaks are."""
@@ -161,6 +166,39 @@ def _stack_bytes(shape: FleetShape, stack_sizes: Mapping[str, int]) -> int:
     return sum(4 * _COPIES * sizes[family] * width for family, width in shape.widths.items())
 
 
+def check_run(
+    folder: Path, config: RunConfig, data: FleetData, *, stack_sizes: Mapping[str, int]
+) -> Footprint:
+    """Refuse a run, whose training artifacts are there, that takes more than there is.
+
+    What a run that goes on has on its disk already counts as free.
+
+    Raises:
+        FootprintError: Saying what is missing, and what to do.
+    """
+    widths = {
+        family: load_artifact(artifact_folder(folder, family, size)).manifest.parameter_count
+        for family, size in stack_sizes.items()
+    }
+    engine = config.simulation.engine
+    asked = 0 if engine.cluster is not None else engine.processes  # those of a cluster are elsewhere
+    method = build_method(config.fleet, load_public(folder, config.fleet))
+    footprint = footprint_of(
+        config,
+        FleetShape.of(data, widths),
+        processes=usable_cores() if asked is None else asked,
+        stack_sizes=stack_sizes,
+        by_messages=config.path(method) == MESSAGES,
+    )
+    check_footprint(footprint, folder, disk_bytes=free_disk_bytes(folder) + _bytes_of(folder))
+    return footprint
+
+
+def _bytes_of(folder: Path) -> int:
+    """What lies in a folder, in the disk's blocks."""
+    return sum(512 * path.lstat().st_blocks for path in folder.rglob("*"))
+
+
 def student_widths(config: RunConfig) -> dict[str, int]:
     """The parameters of a student of each family of a run; builds one of each, with torch."""
     from fedstill_server.families import build_student
@@ -168,9 +206,7 @@ def student_widths(config: RunConfig) -> dict[str, int]:
 
     fleet = config.fleet
     made = {
-        family: student_state(
-            build_student(family, fleet.input_shape, fleet.classes, target=fleet.target)
-        )
+        family: student_state(build_student(family, fleet.input_shape, fleet.classes, target=fleet.target))
         for family in fleet.families
     }
     return {

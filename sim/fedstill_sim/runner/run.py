@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fedstill_proto.messages import RoundTask
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.events import Event, RunStarted, subscribe
@@ -35,6 +36,7 @@ from fedstill_sim.config import (
 )
 from fedstill_sim.costs.observed import Observation, Observations
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
+from fedstill_sim.engine.kept_students import drop_students
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder, file_name
 from fedstill_sim.privacy.budget import spent_privacy
 from fedstill_sim.progress import RunProgress, SilentProgress
@@ -62,6 +64,7 @@ from fedstill_sim.runner.devices import (
     students_of,
 )
 from fedstill_sim.runner.export_students import export_students
+from fedstill_sim.runner.footprint import check_run
 from fedstill_sim.runner.phases import PhaseTimer
 from fedstill_sim.runner.summarize import (
     attack_result,
@@ -154,6 +157,9 @@ def _make_result(
         result = _Run(folder, config, followed, label=label, executor=workers).result()
         write_result(result, folder / RESULT_FILE)
         Observations(config.simulation.command).note(Observation.of(result, folder))
+        if config.simulation.keep_students == "none":
+            for one in (folder, *sorted((folder / BASELINES_FOLDER).glob("*"))):
+                drop_students(one)
         followed.finish(result)
     return result
 
@@ -188,7 +194,7 @@ class _Run:
                     self._folder,
                     data,
                     state.students,
-                    with_student=devices_with_students(run, data.device_names),
+                    with_student=np.array(devices_with_students(run, data.device_names), np.int64),
                     personal=functools.partial(students_of, run),
                 )
             if beside.going_on:
@@ -270,6 +276,9 @@ class _Run:
         with phases.time("artifacts"):
             stack_sizes = build_artifacts(folder, config)
             poison(folder, config)
+        if folder == self._folder:  # whose footprint holds those of its baselines
+            data = load_fleet(folder / DATA_FOLDER, is_checked=True)
+            check_run(folder, config, data, stack_sizes=stack_sizes)
         with phases.time("rounds"):
             return run_rounds(
                 folder,
