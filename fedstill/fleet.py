@@ -130,7 +130,7 @@ class Fleet:
         return self.data.devices
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """The names of the devices."""
         return self.data.device_names
 

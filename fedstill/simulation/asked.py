@@ -16,6 +16,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.families import FAMILIES
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import RunConfig, resolve
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.progress import RunProgress, show_progress
 from fedstill_sim.request import RunRequest
@@ -187,8 +188,8 @@ def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[st
     if dealt and not rest and not any(data.families):
         raise FleetDataError(f"students: no device is left for {dealt[0]!r}; every device has another one")
     of_device |= {device: dealt[turn % len(dealt)] for turn, device in enumerate(rest)}
-    families = tuple(of_device[device] for device in data.device_names)
-    used = {name: place for name, place in places.items() if name in families}
+    families = FamilyColumn.of([of_device[device] for device in data.device_names])
+    used = {name: place for name, place in places.items() if name in families.names}
     return used, dataclasses.replace(data, families=families)
 
 

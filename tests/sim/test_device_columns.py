@@ -82,11 +82,12 @@ def test_what_is_drawn_does_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyP
     generator = np.random.default_rng(0)
     labels, counts = generator.integers(0, 3, 50), generator.integers(1, 9, 40)
     mixtures = generator.dirichlet([0.5] * 3, 40).astype(np.float32)
-    whole = resampled_rows(labels, mixtures=mixtures, counts=counts, seed=7)
+    drawn = {"mixtures": mixtures, "counts": counts, "seed": 7, "among": np.arange(50, dtype=np.int32)}
+    whole = resampled_rows(labels, **drawn)
 
     monkeypatch.setattr("fedstill_sim.data.splits._DRAWN_AT_ONCE", 7)
 
-    assert np.array_equal(resampled_rows(labels, mixtures=mixtures, counts=counts, seed=7), whole)
+    assert np.array_equal(resampled_rows(labels, **drawn), whole)
 
 
 def test_devices_get_as_many_examples_as_are_asked_for() -> None:

@@ -125,7 +125,7 @@ class PopulationMaker:
         return int(np.abs(shares - shares[self.device]).sum(axis=1).argmax())
 
     def _mixed(self, many: int, draw: int) -> tuple[list[IntArray], Float64Array]:
-        classes, pool = self.data.classes, np.unique(self.data.train.rows)
+        classes, pool = self.data.classes, np.unique(self.data.train.rows).astype(np.int64)
         if draw == _OWN and self.data.devices > 1:  # the adversary does not have what it looks for
             pool = np.setdiff1d(pool, self.data.train[self.device])
         labels = np.asarray(self.data.y)[pool]

@@ -92,7 +92,8 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
         counts: How many examples each device gets [devices].
         seed: Decides the draw.
     """
-    picked = resampled_rows(labels, mixtures=mixtures, counts=counts, seed=seed)
+    places = np.arange(len(labels), dtype=np.int64)
+    picked = resampled_rows(labels, mixtures=mixtures, counts=counts, seed=seed, among=places)
     return np.split(picked, np.cumsum(counts)[:-1])
 
 
@@ -102,7 +103,7 @@ def resampled_rows(
     mixtures: FloatArray,
     counts: IntArray,
     seed: int,
-    among: npt.NDArray[Number] | None = None,
+    among: npt.NDArray[Number],
 ) -> npt.NDArray[Number]:
     """What `resampled_split` draws, one device after the other, in one array of sum(counts) rows.
 
@@ -113,10 +114,10 @@ def resampled_rows(
         mixtures: As in `resampled_split`.
         counts: As there.
         seed: As there.
-        among: What an example is called [examples], in the type of what is returned; by default its place.
+        among: What an example is called [examples], in the type of what is returned.
     """
     by_class = np.argsort(labels, kind="stable")
-    names = by_class if among is None else among[by_class]
+    names = among[by_class]
     class_sizes = np.bincount(labels, minlength=mixtures.shape[1])
     class_starts = np.cumsum(class_sizes) - class_sizes
     if np.any(mixtures[:, class_sizes == 0] > 0):

@@ -113,8 +113,8 @@ class DeviceColumns:
             counted: The devices whose summaries were folded: their numbers [n], or for each device of the
                 fleet whether its was.
         """
-        chosen = np.asarray(counted)
-        np.add.at(self.summaries_counted, np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen, 1)
+        numbers: Any = np.flatnonzero(counted) if counted.dtype == np.bool_ else counted
+        np.add.at(self.summaries_counted, numbers, 1)
 
     def add_evaluation(self, devices: IntArray, counts: Mapping[str, npt.NDArray[np.integer]]) -> None:
         """Take down what devices answered rightly; of all others, what was known before is forgotten.
@@ -212,7 +212,8 @@ class MeasuredStore:
             counts: As `DeviceColumns.add_evaluation` takes them.
         """
         buffer = io.BytesIO()
-        np.savez(buffer, devices=devices, **{name: np.asarray(counts[name], np.int64) for name in COUNTS})
+        columns: dict[str, Any] = {name: np.asarray(counts[name], np.int64) for name in COUNTS}
+        np.savez(buffer, devices=devices, **columns)
         replace_file(self._path(round_number), buffer.getvalue(), mode=SHARED)
         for path in sorted(self._folder.glob("measured_*.npz"))[:-2]:
             path.unlink()

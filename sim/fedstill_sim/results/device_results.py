@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Generic, TypeVar, overload
 
 import numpy as np
-from fedstill_proto.arrays import Float64Array, IntArray
+import numpy.typing as npt
+from fedstill_proto.arrays import Float64Array
 
 from fedstill_sim.results.device_columns import DeviceColumns
 from fedstill_sim.results.json_files import ResultError
@@ -132,14 +133,14 @@ class DeviceFigures:
     Attributes:
         personal_accuracy: float64 [devices].
         global_accuracy: float64 [devices].
-        summaries_counted: int64 [devices]; 0 of a baseline.
-        class_counts: int64 [devices, classes], without classes where there are none, as of a baseline.
+        summaries_counted: Whole numbers [devices]; 0 of a baseline.
+        class_counts: Whole numbers [devices, classes], without classes where there are none, as of a baseline.
     """
 
     personal_accuracy: Float64Array
     global_accuracy: Float64Array
-    summaries_counted: IntArray
-    class_counts: IntArray
+    summaries_counted: npt.NDArray[np.integer]
+    class_counts: npt.NDArray[np.integer]
 
     @classmethod
     def of(cls, devices: Sequence[DeviceResult] | Sequence[BaselineDevice]) -> DeviceFigures:
