@@ -1,9 +1,10 @@
 """What a run takes of memory and disk, told before its first round."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fedstill_sim.config import RunConfig, requested_data, resolve
 from fedstill_sim.data.fleet import FleetData
@@ -96,7 +97,12 @@ def test_the_estimate_is_within_its_factor_of_a_run(tmp_path: Path) -> None:
     config, data = resolved()
     width = student_widths(config)
     start_run(RunRequest(**ASKED), tmp_path / "run", force=False)  # type: ignore[arg-type]
-    continue_run(tmp_path / "run", SilentProgress(), report=False)
+    alone = (
+        "import pathlib, sys; from fedstill_sim.progress import SilentProgress; "
+        "from fedstill_sim.runner.run import continue_run; "
+        "continue_run(pathlib.Path(sys.argv[1]), SilentProgress(), report=False)"
+    )  # in a process of its own: this one's peak is that of other tests, too
+    subprocess.run([sys.executable, "-c", alone, str(tmp_path / "run")], check=True, timeout=300)
 
     found = footprint_of(config, FleetShape.of(data, width), processes=0)
 
@@ -104,4 +110,3 @@ def test_the_estimate_is_within_its_factor_of_a_run(tmp_path: Path) -> None:
     peak = read_result(tmp_path / "run" / "result.json").engine.peak_memory_mb * 1e6
     assert on_disk / FACTOR < found.disk_bytes < FACTOR * on_disk
     assert peak / FACTOR < found.main_bytes < FACTOR * peak
-    assert np.isfinite(peak)

@@ -134,7 +134,8 @@ class DeviceFigures:
         personal_accuracy: float64 [devices].
         global_accuracy: float64 [devices].
         summaries_counted: Whole numbers [devices]; 0 of a baseline.
-        class_counts: Whole numbers [devices, classes], without classes where there are none, as of a baseline.
+        class_counts: Whole numbers [devices, classes], without classes where there are none, as of a
+            baseline.
     """
 
     personal_accuracy: Float64Array

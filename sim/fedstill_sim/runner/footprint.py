@@ -28,7 +28,7 @@ from fedstill_sim.workers.pool import usable_cores
 FACTOR = 2.0
 """Within which estimates and measured peaks are."""
 
-_MAIN_BYTES = 350_000_000  # a process with torch, Flower and the server's networks in it
+_MAIN_BYTES = 420_000_000  # a process with torch, Flower and the server's networks in it
 _WORKER_BYTES = 110_000_000  # a process with ONNX Runtime and numpy
 _FILE_BYTES = 6_000_000  # graphs, packages, checkpoints and reports of a run
 _COLUMN_BYTES = 150  # of a device in the main process: slots, rounds, accuracies, families, offsets
