@@ -234,6 +234,25 @@ def test_more_answers_than_are_kept_are_the_same_in_any_groups() -> None:
     ]
 
 
+def test_a_worker_leaves_out_what_cannot_be_kept() -> None:
+    parts = [Answers.of(RowSums.of_rows(np.array([[float(one)]]))) for one in range(4 * MOST_DEVICES)]
+    whole, memory, travelled = ExactFold(Answers()), dict[str, Any](), 0
+    groups = [parts[start : start + 64] for start in range(0, len(parts), 64)]
+    lost = ExactFold(Answers())  # made once more, since its worker was lost
+    for group in (groups[3], *groups):
+        part = ExactFold(Answers())
+        part.add_all(group)
+        part.trim(memory)
+        arrays = part.to_arrays()
+        if group is groups[3] and not lost.result().devices:
+            lost.merge_arrays(arrays)
+            continue
+        travelled += len(arrays["digests"])
+        whole.merge_arrays(arrays)
+    assert_same_bits(whole.result(), fold(parts, Answers()))
+    assert MOST_DEVICES < travelled < 3 * MOST_DEVICES  # 512 (1 + ln 4) are to be expected
+
+
 @dataclass(frozen=True)
 class Largest:
     """An own kind that has nothing but `+`."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, Parameters
 from fedstill_proto.messages import PrivateStatistics
 
-from fedstill_server.consensus.exact_sum import Accumulator, Arrays, ExactFold, accumulator_of
+from fedstill_server.consensus.exact_sum import Accumulator, Arrays, ExactFold, accumulator_of, trim_to
 from fedstill_server.consensus.statistics import Statistics as Statistics
 from fedstill_server.consensus.statistics import Sum
 
@@ -368,6 +368,10 @@ class TwoAccumulators:
     def merge(self, other: TwoAccumulators) -> None:
         for name, one in self._both.items():
             one.merge(other._both[name])
+
+    def trim(self, memory: dict[str, Any]) -> None:
+        for name, one in self._both.items():
+            trim_to(one, memory.setdefault(name, {}))
 
     def result(self) -> Both[Any, Any]:
         return Both(self._both["first"].result(), self._both["second"].result())

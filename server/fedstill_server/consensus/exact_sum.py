@@ -111,6 +111,21 @@ def accumulator_of(zero: Any) -> Accumulator:
     return ArraySums(zero) if isinstance(zero, SumOfArrays) else InOrder(zero)
 
 
+@runtime_checkable
+class Trims(Protocol):
+    """An accumulator that may leave out what other folds make needless; see ExactFold.trim."""
+
+    def trim(self, memory: dict[str, Any], /) -> None:
+        """Leave it out, and note what is here."""
+        ...
+
+
+def trim_to(accumulator: Accumulator, memory: dict[str, Any]) -> None:
+    """Trim an accumulator of whatever kind."""
+    if isinstance(accumulator, Trims):
+        accumulator.trim(memory)
+
+
 class ExactFold(Generic[Sum]):
     """The sum over devices, `zero` being that over none."""
 
@@ -142,6 +157,15 @@ class ExactFold(Generic[Sum]):
         """The sum over all devices."""
         result: Sum = self._accumulator.result()
         return result
+
+    def trim(self, memory: dict[str, Any]) -> None:
+        """Leave out what cannot be in the result of all, and note this fold.
+
+        Where only so many answers are kept, a worker has most of them seen to be left out: fewer travel.
+
+        memory: What was noted of folds of other devices, all of which are merged into the same one.
+        """
+        trim_to(self._accumulator, memory)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All there is of it, by name, to be merged elsewhere: nothing in it is of a class of its own."""

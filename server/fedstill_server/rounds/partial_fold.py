@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 from fedstill_proto.messages import SoftLabelSummary
 
@@ -39,6 +40,7 @@ class PartialFold:
         """
         self._method, self._state, self._round = method, state, round_number
         self._weight = weight
+        self._memory: dict[str, Any] = {}
 
     def norms(
         self, summaries: Iterable[SoftLabelSummary], *, into: ExactFold[Norms] | None = None
@@ -78,6 +80,13 @@ class PartialFold:
             else:
                 fold.add_all(part.weighted(self._weight) for part in parts)
         return fold
+
+    def trim(self, fold: ExactFold[Statistics]) -> None:
+        """Leave out of a fold what cannot be in the consensus, beside what was trimmed here before.
+
+        All that is trimmed has to be merged into the same consensus, be it made more than once.
+        """
+        fold.trim(self._memory)
 
     def _bounded(self, said: Iterable[Parts], norms: Norms) -> Iterator[Parts]:
         if self._stacks("stacked_bounded", "bounded"):

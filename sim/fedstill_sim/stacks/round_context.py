@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import Statistics
-from fedstill_server.consensus.folds.norms import Norms
+from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.methods import Method, build_method
+from fedstill_server.rounds.partial_fold import PartialFold, no_answers
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public
@@ -52,17 +52,13 @@ class RoundContext:
             blobs: The tasks by name, encoded.
         """
         self.config, self.method, self.blobs = config, method, blobs
-        self._state, self._number = state, number
-        self.says = method.contribution(state, round_number=number)
+        self._number = number
+        self.part = PartialFold(method, state, number)
         self._tasks: dict[str, RoundTask] = {}
 
-    def bounded(self, norms: Norms) -> Callable[[Any], Statistics]:
-        """How what an answer adds is turned into what is summed, of the norms of the round."""
-        return self.method.bounded(norms, self._state, round_number=self._number)
-
-    def zero(self) -> Statistics:
-        """The sum over no devices."""
-        return self.method.bounded_zero(round_number=self._number)
+    def no_answers(self) -> ExactFold[Statistics]:
+        """The fold over no devices."""
+        return no_answers(self.method, self._number)
 
     def summary(self, task: RoundTask, statistics: PrivateStatistics) -> SoftLabelSummary:
         """An answer to a task of the round."""

@@ -7,7 +7,7 @@ than are to count. What was kept by a worker that is lost is made anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -216,10 +216,9 @@ class StackedRound:
         for arrays in self._of_kept(fold_kept, norms=norms):
             self._total.merge_arrays(arrays)
 
-    def _of_kept(self, work: Callable[[KeptShard], Arrays], *, norms: Handle | None) -> list[Arrays]:
-        """What a pass over all kept answers makes of each shard's that has some which count."""
+    def _of_kept(self, work: Callable[[KeptShard], Arrays], *, norms: Handle | None) -> Iterator[Arrays]:
+        """Yield what a pass over all kept answers makes of each shard's that has some which count."""
         shards = [shard for shard in self._shards if self._count[shard.places].any()]
-        found = []
         for place, future in done_by(
             self._fleet.executor,
             work,
@@ -227,10 +226,10 @@ class StackedRound:
             processes=self._fleet.workers,
         ):
             try:
-                found.append(future.result())
+                found = future.result()
             except HandleLost:
-                found.append(self._again(shards[place], work, norms))
-        return found
+                found = self._again(shards[place], work, norms)
+            yield found
 
     def _kept_ask(self, shard: _Shard, norms: Handle | None) -> KeptShard:
         good = self._good[shard.places]

@@ -14,7 +14,7 @@ from fedstill_client.rounds.summarizer import StackAnswers, stack_answers
 from fedstill_client.rounds.trained_stack import TrainedStack
 from fedstill_proto.arrays import BoolArray, IntArray
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import PrivateStatistics, RoundTask
+from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary
 from fedstill_proto.privacy import seeded_bits
 from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.consensus.folds.norms import Norms
@@ -67,9 +67,8 @@ class _Pass:
         devices = len(self.shard.devices)
         self.bytes: IntArray = np.zeros(devices, np.int64)
         self.trained: BoolArray = np.zeros(devices, np.bool_)
-        self.partial = ExactFold(self.context.zero()) if self.asked.folds else None
+        self.partial = self.context.no_answers() if self.asked.folds else None
         self.norms = ExactFold(Norms()) if self.asked.measures else None
-        self.bound = self.context.bounded(Norms()) if self.asked.folds else None
 
     def train(self, start: int, stop: int) -> None:
         """Train a stack; of one that cannot be trained together, each device on its own."""
@@ -125,19 +124,16 @@ class _Pass:
             family.file.control_variates.write(slots, rows, own)
 
     def _take(self, start: int, answers: StackAnswers, diverged: BoolArray) -> None:
-        for device, statistics in enumerate(answers.statistics):
-            if diverged[device]:
-                continue
-            self.bytes[start + device] = answers.bytes[device]
-            if self.bound is None:
-                self.kept.append(statistics)
-            if self.bound is None and self.norms is None:
-                continue
-            said = self.context.says(self.context.summary(self.task, statistics))
-            if self.norms is not None:
-                self.norms.add(self.context.method.norms(said))
-            if self.partial is not None and self.bound is not None:
-                self.partial.add(self.bound(said))
+        good = np.flatnonzero(~diverged)
+        statistics = [answers.statistics[device] for device in good.tolist()]
+        self.bytes[start + good] = answers.bytes[good]
+        if self.partial is None:
+            self.kept += statistics
+        summaries = [self.context.summary(self.task, one) for one in statistics]
+        if self.norms is not None:
+            self.context.part.norms(summaries, into=self.norms)
+        if self.partial is not None:
+            self.context.part.fold(summaries, Norms(), into=self.partial)
 
     def fail(self, places: Any, reason: Reason, text: str) -> None:
         """Leave devices of the shard out."""
@@ -150,6 +146,8 @@ class _Pass:
         kept = None
         if not self.asked.folds:
             kept = self.asked.keeper.keep(packed(self.kept, self.task.request.codec))
+        if self.partial is not None:
+            self.context.part.trim(self.partial)
         return FoldedShard(
             process=os.getpid(),
             bytes=self.bytes,
@@ -163,37 +161,33 @@ class _Pass:
 
 def measure_kept(asked: KeptShard) -> Any:
     """Return the fold of the norms of kept answers, as arrays."""
-    context, said = _kept(asked)
-    norms = ExactFold(Norms())
-    for one in said:
-        norms.add(context.method.norms(one))
-    return norms.to_arrays()
+    context, summaries = _kept(asked)
+    return context.part.norms(summaries).to_arrays()
 
 
 def fold_kept(asked: KeptShard) -> Any:
     """Return the fold of kept answers, as arrays."""
-    context, said = _kept(asked)
+    context, summaries = _kept(asked)
     norms = Norms()
     if asked.norms is not None:
         norms = ExactFold.from_arrays(norms, asked.keeper.read(asked.norms)).result()
-    bound, partial = context.bounded(norms), ExactFold(context.zero())
-    for one in said:
-        partial.add(bound(one))
+    partial = context.part.fold(summaries, norms)
+    context.part.trim(partial)
     return partial.to_arrays()
 
 
-def _kept(asked: KeptShard) -> tuple[RoundContext, Iterator[Any]]:
-    """The round, and what each kept answer that counts adds before it is bounded."""
+def _kept(asked: KeptShard) -> tuple[RoundContext, Iterator[SoftLabelSummary]]:
+    """The round, and the kept answers that count."""
     context = open_context(asked.run_folder, asked.keeper, asked.context)
     task = context.task(asked.task)
     answers = unpacked(asked.keeper.read(asked.kept), task.request.codec)
 
-    def said() -> Iterator[Any]:
+    def summaries() -> Iterator[SoftLabelSummary]:
         for place, statistics in enumerate(answers):
             if asked.counted is None or asked.counted[place]:
-                yield context.says(context.summary(task, statistics))
+                yield context.summary(task, statistics)
 
-    return context, said()
+    return context, summaries()
 
 
 def count_stacks(shard: TaskShard) -> CountedShard:

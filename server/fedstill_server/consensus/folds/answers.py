@@ -142,6 +142,17 @@ class AnswerList:
     def merge(self, other: AnswerList) -> None:
         self._add(other._kept, other._devices)
 
+    def trim(self, memory: dict[str, Any]) -> None:
+        """Leave out what comes after MOST_DEVICES digests that were noted: it cannot be kept in the end.
+
+        A digest is noted once, so that a fold may be made, and noted, again.
+        """
+        self._sort()
+        noted = memory.get("digests", [])
+        if len(noted) == MOST_DEVICES:
+            self._kept = [one for one in self._kept if one.digest <= noted[-1]]
+        memory["digests"] = sorted({*noted, *(one.digest for one in self._kept)})[:MOST_DEVICES]
+
     def result(self) -> Answers:
         self._sort()
         return Answers(tuple(self._kept), self._devices)
