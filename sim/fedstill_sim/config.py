@@ -37,6 +37,7 @@ from fedstill_sim.availability import Availability
 from fedstill_sim.data.columns.samples import measured_number
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.data.own_data import OwnDataOptions
+from fedstill_sim.energy.coefficients import EnergyRule
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import (
@@ -95,6 +96,7 @@ class SimulationConfig:
     # Whatever the method is; otherwise the share is 0 where students know their owners.
     owner_share_asked: bool = False
     reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
+    energy: EnergyRule = dataclasses.field(default_factory=EnergyRule)
     examples_per_device: int | None = None  # drawn with replacement; None is what suits the data
     evaluate_devices: int | None = None  # how many are measured at most; None is all
     keep_students: str = "all"  # all, sample or none: whose students a round leaves

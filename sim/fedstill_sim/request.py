@@ -186,6 +186,13 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=TRACED,
     )
+    joules_per_gflop: float = option(
+        1.0,
+        "Energy of a device's arithmetic, which results count beside that of bytes.",
+        least=0,
+        panel=OUTPUT,
+    )
+    battery_wh: float = option(15.0, "Watt-hours of a device's full battery.", above=0, panel=OUTPUT)
     adversaries: float | None = option(
         None,
         "Share of the devices that lie, as --attack says; the seed draws which. All accuracies are those of "

@@ -55,6 +55,9 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     if result.privacy is not None:
         words = result.privacy.summary
         console.print(f"{words[:1].upper()}{words[1:]}.", highlight=False, soft_wrap=True)
+    if result.energy is not None:
+        words = result.energy.summary
+        console.print(f"[dim]{words[:1].upper()}{words[1:]}.[/dim]", highlight=False, soft_wrap=True)
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)

@@ -28,6 +28,7 @@ RECORDS = [
     schema.Timing,
     schema.PrivacyResult,
     schema.AttackResult,
+    schema.EnergyResult,
     schema.DeviceFile,
 ]
 

@@ -4,6 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fedstill_sim.cli import app
 from fedstill_sim.results.run_result import Json, read_result, without_times
@@ -42,6 +43,21 @@ def test_rounds_follow_the_pace_and_the_trace(whole: Path) -> None:
     assert all(one.accepted <= 5 for one in rounds)
     for day in range(4):
         assert sum(day * 86400 <= second < (day + 1) * 86400 for second in seconds) <= 4
+
+
+def test_energy_is_counted_by_phase_and_device(whole: Path) -> None:
+    """Every task counts, of those whose answers came too late or never, too; the file adds up to the sums."""
+    result = read_result(whole / "result.json")
+    energy = result.energy
+    assert energy is not None
+    assert energy.tasks == sum(one.asked for one in result.rounds)
+    with np.load(whole / energy.file) as columns:
+        for phase, joules in energy.joules.items():
+            assert columns[phase].shape == (24,)
+            assert columns[phase].sum() == pytest.approx(joules)
+        assert (columns["training"][columns["tasks"] == 0] == 0).all()
+        assert (columns["answers"] <= columns["tasks"]).all()
+    assert sum(energy.joules.values()) == pytest.approx(energy.joules_per_task * energy.tasks)
 
 
 def test_killed_and_resumed_on_another_number_of_processes_it_is_the_same(

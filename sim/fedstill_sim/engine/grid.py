@@ -268,6 +268,8 @@ class InProcessGrid(Grid):
         arrive has.
         """
         numbers = np.array(devices, np.int64)
+        outcomes = np.zeros(len(devices), np.int64)
+        rounds = [int(message.metadata.group_id) for message in batch]
         began_s = np.array([max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices])
         worked_s = schedule.worked_at(numbers, began_s, _bytes_of([message.content for message in batch]))
         done = np.flatnonzero(np.isfinite(worked_s))
@@ -275,6 +277,10 @@ class InProcessGrid(Grid):
         answers = handler(numbers.tolist(), [message.content for message in batch]) if batch else []
         due_s = schedule.sent_at(numbers, worked_s, _bytes_of(answers))
         sent = np.flatnonzero(np.isfinite(due_s))
+        outcomes[done] = 1
+        outcomes[done[sent]] = 2
+        assert self._pending is not None
+        self._pending.note_work(zip(rounds, devices, outcomes.tolist(), strict=True))
         self._keep(
             [batch[place] for place in sent],
             due_s[sent].tolist(),

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from fedstill_proto.flower_records import pack, unpack
 from flwr.app import Error, RecordDict
 
@@ -22,6 +24,11 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
     message_id TEXT PRIMARY KEY, round INTEGER, due_s REAL, device INTEGER, code INTEGER, body BLOB
 )"""
+
+# What became of tasks in virtual time by a trace: 0 interrupted, 1 worked, 2 answered.
+_WORK_TABLE = """
+CREATE TABLE IF NOT EXISTS work (round INTEGER, device INTEGER, outcome INTEGER, PRIMARY KEY (round, device))
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class PendingReplies:
         self._connection = sqlite3.connect(self._path)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute(_TABLE)
+        self._connection.execute(_WORK_TABLE)
 
     def put(self, replies: Iterable[PendingReply]) -> None:
         """Keep replies; one that a killed run left under the same id is replaced."""
@@ -59,6 +67,21 @@ class PendingReplies:
             (until_round,),
         )
         return [_reply_of(*row) for row in rows]
+
+    def note_work(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Note tasks as (round, device, outcome); those of a round that is done again are replaced."""
+        with self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO work VALUES (?, ?, ?)", rows)
+
+    def work_counts(self, devices: int) -> dict[str, npt.NDArray[np.int64]]:
+        """How many tasks each device got, worked on and answered, by these names [devices]."""
+        counts = {name: np.zeros(devices, np.int64) for name in ("tasks", "worked", "answers")}
+        for device, outcome, number in self._connection.execute(
+            "SELECT device, outcome, COUNT(*) FROM work GROUP BY device, outcome"
+        ):
+            for place, name in enumerate(counts):
+                counts[name][device] += number * (outcome >= place)
+        return counts
 
     def close(self, *, remove: bool) -> None:
         """Close the file, and remove it if the run is over."""

@@ -103,6 +103,7 @@ def _tiles(result: RunResult) -> list[Tile]:
             note="a device-round",
         ),
         *_privacy_tiles(result),
+        *_energy_tiles(result),
         *_attack_tiles(result),
         Tile(
             name="Took",
@@ -117,6 +118,14 @@ def _privacy_tiles(result: RunResult) -> list[Tile]:
     if spent is None:
         return []
     return [Tile(name="Epsilon", value=f"{spent.epsilon:.2f}", note=f"{spent.mode}, delta {spent.delta:g}")]
+
+
+def _energy_tiles(result: RunResult) -> list[Tile]:
+    energy = result.energy
+    if energy is None:
+        return []
+    note = f"a task; {100 * energy.battery_share:.2g} % of a battery in all"
+    return [Tile(name="Energy", value=f"{energy.joules_per_task:.3g} J", note=note)]
 
 
 def _attack_tiles(result: RunResult) -> list[Tile]:

@@ -272,6 +272,45 @@ class PrivacyResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnergyResult:
+    """What a run cost its devices' batteries, by stated coefficients (fedstill_sim.energy.coefficients).
+
+    Attributes:
+        joules: Of all devices, by phase: training, answering, down, up.
+        joules_per_task: Of a device for a round, on average.
+        tasks: How many devices' rounds are counted.
+        joules_per_gflop: The coefficient of arithmetic.
+        battery_wh: Of a full battery.
+        battery_share: Of a full battery, that a device gave to the whole run, on average.
+        busiest_battery_share: That of the device that gave the most.
+        days: How long the run took, where time passed.
+        file: Each device's joules by phase, as columns in a file beside the result.
+    """
+
+    joules: dict[str, float]
+    joules_per_task: float
+    tasks: int
+    joules_per_gflop: float
+    battery_wh: float
+    battery_share: float
+    busiest_battery_share: float
+    days: float | None
+    file: str
+
+    @property
+    def summary(self) -> str:
+        """The energy in one sentence."""
+        phases = ", ".join(f"{phase} {joules:,.3g} J" for phase, joules in self.joules.items())
+        days = "" if self.days is None else f" in {self.days:.2f} days"
+        return (
+            f"energy by stated coefficients: {self.joules_per_task:.3g} J a task; all devices{days}: "
+            f"{phases}; "
+            f"{100 * self.battery_share:.2g} % of a battery of {self.battery_wh:g} Wh a device, "
+            f"{100 * self.busiest_battery_share:.2g} % of the busiest one's"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackResult:
     """The devices that lied, and what became of it; all accuracies of the run are the others'."""
 
@@ -319,6 +358,7 @@ class RunResult:
     privacy: PrivacyResult | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)  # what the task measures beside accuracy
     attack: AttackResult | None = None
+    energy: EnergyResult | None = None
     device_file: DeviceFile | None = None
 
 

@@ -251,6 +251,7 @@ def _fleet_grid(
         virtual = VirtualFleet(folder, config, engine.data, stack_sizes)
         virtual.follow(grid, pending, _records(folder))
         yield grid
+        virtual.keep_work(pending)
         over = True
     finally:
         pending.close(remove=over)

@@ -19,6 +19,8 @@ from fedstill_sim.folder import artifact_folder
 from fedstill_sim.traces.pacing import TracePacing
 from fedstill_sim.traces.work import RoundArithmetic, forward_gflop
 
+WORK_FILE = "device_work.npz"
+
 
 def passes_time(config: RunConfig) -> bool:
     """Whether time passes in a run."""
@@ -66,6 +68,11 @@ class VirtualFleet:
             ended_s=[record.clock_s or 0.0 for record in records],
         )
         grid.follow_schedule(schedule, pending, committed_rounds=len(records), pacing=pacing)
+
+    def keep_work(self, pending: PendingReplies) -> None:
+        """Keep what each device did, of a run whose rounds are over."""
+        if self.config.simulation.trace is not None:
+            np.savez(self.folder / WORK_FILE, **pending.work_counts(self.config.simulation.devices))
 
     def work(self) -> RoundArithmetic:
         """The arithmetic of a round of each device, once the run's artifacts are built."""

@@ -63,6 +63,7 @@ from fedstill_sim.runner.devices import (
     run_workers,
     students_of,
 )
+from fedstill_sim.runner.energy import run_energy
 from fedstill_sim.runner.export_students import export_students
 from fedstill_sim.runner.footprint import check_run
 from fedstill_sim.runner.phases import PhaseTimer
@@ -208,6 +209,7 @@ class _Run:
         evaluation = self._evaluation(run, data)
         success = attack_success(run, data, state)
         difference = max(student.max_abs_logit_difference for student in students.values())
+        devices = device_results(data, run.records, kept_devices(run, data))
         return RunResult(
             method=self._config.fleet.method.name,
             seed=self._config.fleet.seed,
@@ -217,7 +219,15 @@ class _Run:
             tradeoff=tradeoff,
             students=students,
             data=data_result(data),
-            devices=device_results(data, run.records, kept_devices(run, data)),
+            devices=devices,
+            energy=run_energy(
+                self._folder,
+                self._config,
+                data,
+                stack_sizes=run.stack_sizes,
+                records=list(run.records),
+                counted=devices.columns.summaries_counted,
+            ),
             engine=run.engine,
             timing=timing(run.records, self._seconds(baselines)),
             config=self._config.to_json(),
