@@ -41,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
 
         serve_relay(grid, folder)
     elif FleetFolder.is_at(folder):
-        from fedstill_server.fleet.serving import serve_fleet
+        from fedstill_server.real_fleet import serve_fleet
 
         serve_fleet(grid, folder)
     else:

@@ -67,7 +67,7 @@ def test_what_a_lost_process_leaves_the_run_does_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_another = result_of(tmp_path / "after", SilentProgress(), processes=0, baselines=("local",))
-    monkeypatch.setattr(beside, "serve_baselines", _ends_at_once)
+    monkeypatch.setattr(run, "serve_baselines", _ends_at_once)
 
     assert result_of(tmp_path / "lost", SilentProgress(), baselines=("local",)) == after_another
 

@@ -8,7 +8,7 @@ The teacher and the first students are the run's; so baselines begin when these 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,7 +24,7 @@ from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.groups import worthwhile_processes
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.runner.remote_progress import ProgressCall, RemoteProgress
+from fedstill_sim.runner.remote_progress import ProgressCall
 from fedstill_sim.workers.calls import WorkerLost
 from fedstill_sim.workers.pool import usable_cores
 from fedstill_sim.workers.process import WorkerProcess
@@ -34,7 +34,7 @@ _FREE_SHARE = 0.5  # of the free memory, that they may take together
 _DEVICES_A_STACK = 8  # at least, where students have no tables of words
 
 
-class _Job(NamedTuple):
+class BaselineJob(NamedTuple):
     """A baseline to be made, and the states that its run has prepared."""
 
     run_folder: Path
@@ -42,7 +42,7 @@ class _Job(NamedTuple):
     prepared: Sequence[PreparedState]
 
 
-class _Done(NamedTuple):
+class BaselineEnd(NamedTuple):
     """The end of a job; `failed` says that its run has to do it."""
 
     failed: bool
@@ -52,7 +52,13 @@ class BaselinesBeside:
     """The baselines of a run that other processes make while its own rounds go on."""
 
     def __init__(
-        self, run_folder: Path, methods: Sequence[str], progress: RunProgress, *, processes: int
+        self,
+        run_folder: Path,
+        methods: Sequence[str],
+        progress: RunProgress,
+        *,
+        processes: int,
+        serve: Callable[[Connection], None],
     ) -> None:
         """Start processes, which import what they need and wait.
 
@@ -61,6 +67,7 @@ class BaselinesBeside:
             methods: Its baselines, in the order in which they begin.
             progress: Told what the processes do, from threads of its own.
             processes: How many; 0 leaves the baselines to the run.
+            serve: What a process does: it makes each `BaselineJob` that comes, and answers `BaselineEnd`.
         """
         self._folder, self._progress = run_folder, progress
         self._waiting: SimpleQueue[str] = SimpleQueue()
@@ -70,7 +77,7 @@ class BaselinesBeside:
         self._begun, self._ended = threading.Event(), False
         self._done: set[str] = set()
         self._stack = ExitStack()
-        workers = [WorkerProcess(serve_baselines) for _ in range(min(processes, len(methods)))]
+        workers = [WorkerProcess(serve) for _ in range(min(processes, len(methods)))]
         for worker in workers:
             self._stack.callback(worker.end)
         self._threads = [
@@ -116,7 +123,7 @@ class BaselinesBeside:
             except Empty:
                 return
             try:
-                worker.send(_Job(self._folder, method, self._prepared))
+                worker.send(BaselineJob(self._folder, method, self._prepared))
                 while isinstance(message := worker.receive(), ProgressCall):
                     message.repeat(self._progress)
             except WorkerLost:
@@ -148,22 +155,3 @@ def processes_beside(config: RunConfig, data: FleetData) -> int:
     each = _PROCESS_BYTES + 2 * sum(array.nbytes for array in arrays)
     room = int(_FREE_SHARE * psutil.virtual_memory().available // each)
     return max(0, min(usable_cores() - 1, room, len(simulation.baselines)))
-
-
-def serve_baselines(pipe: Connection) -> None:
-    """Run in a process: make each baseline that comes, and say when it is over."""
-    from fedstill_sim.runner.run import make_baseline
-
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        PREPARATIONS.take_over(job.prepared)
-        try:
-            make_baseline(job.run_folder, job.method, RemoteProgress(pipe, job.method))
-        # The run does it again, and says what is wrong.
-        except Exception:
-            pipe.send(_Done(failed=True))
-        else:
-            pipe.send(_Done(failed=False))

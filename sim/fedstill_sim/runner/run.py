@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from fedstill_proto.messages import RoundTask
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.events import Event, RunStarted, subscribe
+from fedstill_server.rounds.preparation import PREPARATIONS
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public
@@ -53,7 +55,7 @@ from fedstill_sim.results.run_result import (
 )
 from fedstill_sim.runner.artifacts import prepare_artifacts
 from fedstill_sim.runner.attacked import attack_success, poison
-from fedstill_sim.runner.beside import BaselinesBeside, processes_beside
+from fedstill_sim.runner.beside import BaselineEnd, BaselinesBeside, processes_beside
 from fedstill_sim.runner.devices import (
     CompletedRounds,
     devices_with_students,
@@ -67,6 +69,7 @@ from fedstill_sim.runner.energy import run_energy
 from fedstill_sim.runner.export_students import export_students
 from fedstill_sim.runner.footprint import check_run
 from fedstill_sim.runner.phases import PhaseTimer
+from fedstill_sim.runner.remote_progress import RemoteProgress
 from fedstill_sim.runner.summarize import (
     attack_result,
     baseline_result,
@@ -261,7 +264,9 @@ class _Run:
         """Have other processes make the baselines as soon as the run's own rounds begin."""
         methods = self._config.simulation.baselines
         processes = processes_beside(self._config, data) if self._executor is None else 0
-        with BaselinesBeside(self._folder, methods, self._progress, processes=processes) as beside:
+        with BaselinesBeside(
+            self._folder, methods, self._progress, processes=processes, serve=serve_baselines
+        ) as beside:
 
             def follow(event: Event) -> None:
                 if isinstance(event, RunStarted):
@@ -386,6 +391,23 @@ class _Run:
     def _seconds(self, baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
         of_baselines = {f"baseline {name}": run.timing.total_seconds for name, run in baselines.items()}
         return self._phases.seconds | of_baselines
+
+
+def serve_baselines(pipe: Connection) -> None:
+    """Run in a process: make each baseline that comes, and say when it is over."""
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        PREPARATIONS.take_over(job.prepared)
+        try:
+            make_baseline(job.run_folder, job.method, RemoteProgress(pipe, job.method))
+        # The run does it again, and says what is wrong.
+        except Exception:
+            pipe.send(BaselineEnd(failed=True))
+        else:
+            pipe.send(BaselineEnd(failed=False))
 
 
 def make_baseline(run_folder: Path, method: str, progress: RunProgress) -> None:
