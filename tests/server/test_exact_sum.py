@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.consensus.aggregation import (
     Both,
     ClassVectors,
@@ -22,6 +23,7 @@ from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.consensus.folds.answers import MOST_DEVICES, Answers
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.superaccumulator import ExactSum
+from fedstill_server.methods.word_sums import WordSums
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,6 +163,14 @@ def norms(rng: np.random.Generator) -> Norms:
     return Norms.of_students(students(rng))
 
 
+def words(rng: np.random.Generator) -> WordSums:
+    places = np.flatnonzero(rng.random(4) < 0.6)
+    indices = np.sort(rng.permuted(np.tile(np.arange(5), (len(places), 1)), axis=1)[:, :2], axis=1)
+    said = rng.dirichlet(np.ones(3), len(places))[:, :2].reshape(len(places), 2).astype(np.float32)
+    named = WordSums.of(TopKSoftLabels(indices, said, 5), places, of=4)
+    return named.weighted(rng.choice([1, 1 / 3]))
+
+
 KINDS: dict[str, tuple[Any, Any]] = {
     "devices": (DeviceCount(), lambda rng: DeviceCount(1)),
     "rows": (RowSums.zero(5, 3), rows),
@@ -170,6 +180,7 @@ KINDS: dict[str, tuple[Any, Any]] = {
     "row answers": (Answers(), row_answers),
     "student answers": (Answers(), student_answers),
     "norms": (Norms(), norms),
+    "words": (WordSums.zero(places=4, words=5), words),
     "two": (Both(VoteSums.zero(4, 3), Answers()), lambda rng: Both(votes(rng), row_answers(rng))),
 }
 

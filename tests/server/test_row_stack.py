@@ -36,6 +36,14 @@ def hostile(one: SoftLabelSummary, place: int) -> SoftLabelSummary:
     return dataclasses.replace(one, statistics=PrivateStatistics(soft_labels=DenseSoftLabels(values)))
 
 
+@pytest.mark.parametrize("fold", ["own-class", "mean", "median"])
+def test_a_stack_of_class_means_is_each_of_its_devices(fold: str) -> None:
+    method, state = bound("class-logits", fold)
+    summaries = drawn(method, 37)
+    one_by_one = consensus_of(OneByOne(method, state), method, summaries)
+    assert consensus_of(PartialFold(method, state, 1), method, summaries) == one_by_one
+
+
 def consensus_of(part: Any, method: Fedstill, summaries: Sequence[SoftLabelSummary]) -> str:
     known = part.norms(summaries).result()
     total = settled(method, part.fold(summaries, known), round_number=1)

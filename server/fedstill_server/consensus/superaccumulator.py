@@ -69,15 +69,20 @@ class ExactSum:
 
     def add_at(self, places: npt.NDArray[np.int64], arrays: npt.NDArray[Any]) -> None:
         """Add each of a stack of arrays [n, places, ...] that are 0 but at `places` of the first axis."""
-        of_one = ExactSum((len(places), *self.shape[1:]))
-        of_one.add_stack(arrays)
-        self._make_room(of_one._pieces)
-        for key, units in of_one._bins.items():
-            self._bin(key).reshape(self.shape)[places] += units.reshape(of_one.shape)
-        self._pieces += of_one._pieces
-        if of_one._not_finite is not None:
+        there = ExactSum((len(places), *self.shape[1:]))
+        there.add_stack(arrays)
+        self.merge_at(places, there)
+
+    def merge_at(self, places: npt.NDArray[np.int64], other: ExactSum) -> None:
+        """Add a sum of arrays [places, ...] that are 0 but at `places` of the first axis, each once."""
+        other._add_waiting()
+        self._make_room(other._pieces)
+        for key, units in other._bins.items():
+            self._bin(key).reshape(self.shape)[places] += units.reshape(other.shape)
+        self._pieces += other._pieces
+        if other._not_finite is not None:
             added = np.zeros(self.shape)
-            added[places] = of_one._not_finite.reshape(of_one.shape)
+            added[places] = other._not_finite.reshape(other.shape)
             self._note_not_finite(added.reshape(-1))
 
     def merge(self, other: ExactSum) -> None:

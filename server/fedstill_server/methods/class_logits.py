@@ -16,7 +16,7 @@ A class that no device answered for keeps its last consensus.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.folds import AnswerKind
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
+from fedstill_server.consensus.row_stack import Parts, RowStack
 from fedstill_server.methods.folded import Folded, fold_option
 from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.state import FleetState
@@ -77,6 +78,23 @@ class ClassLogits(Folded):
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         return lambda summary: RowSums.of_class_means(summary.statistics, classes=self.config.classes)
+
+    def stacked_contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[Sequence[SoftLabelSummary]], Parts]:
+        classes = self.config.classes
+
+        def means(summaries: Sequence[SoftLabelSummary]) -> Parts:
+            values = np.zeros((len(summaries), classes, classes))
+            answered = np.zeros((len(summaries), classes), np.bool_)
+            for place, summary in enumerate(summaries):
+                statistics = summary.statistics
+                assert statistics.soft_labels is not None  # the gate lets no other class means through
+                values[place, statistics.present_classes] = statistics.soft_labels.dense()
+                answered[place, statistics.present_classes] = True
+            return RowStack(values, np.arange(classes), classes, answered)
+
+        return means
 
     def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
         return {ALL_FAMILIES: self.config.classes * (self.config.classes + 1)}

@@ -1,6 +1,6 @@
 """What devices name at places of public sentences, summed over the cells (place, word) that somebody named.
 
-A monoid, as those of aggregation.py: a merge of any shape gives the same, up to the rounding of float64.
+A monoid, as those of aggregation.py: a fold of any shape gives the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
+
+from fedstill_server.consensus.exact_sum import Arrays, flattened, grouped
+from fedstill_server.consensus.superaccumulator import ExactSum
+
+_TOGETHER = 64  # devices whose cells are put in order at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,9 @@ class WordSums:
             self.aged + other.aged,
         )
 
+    def accumulator(self) -> WordTally:
+        return WordTally(self)
+
     def weighted(self, weight: float) -> WordSums:
         aged = self.devices - weight * (self.devices - self.aged)
         return WordSums(self.cells, weight * self.mass, weight * self.votes, self.words, self.devices, aged)
@@ -79,6 +87,68 @@ class WordSums:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"cells": self.cells, "mass": self.mass, "votes": self.votes}
+
+
+class WordTally:
+    """An accumulator of WordSums: exact sums of the cells that somebody named so far."""
+
+    is_exact = True
+
+    def __init__(self, zero: WordSums) -> None:
+        self._words, self._devices = zero.words, 0
+        self._cells, self._mass = zero.cells[:0], ExactSum((0,))
+        self._votes, self._aged = ExactSum(zero.votes.shape), ExactSum(())
+        self._waiting: list[WordSums] = []
+        self.add(zero)
+
+    def add(self, part: WordSums) -> None:
+        self._devices += part.devices
+        self._votes.add(part.votes)
+        self._aged.add(np.array(part.aged))
+        self._waiting.append(part)
+        if len(self._waiting) == _TOGETHER:
+            self._add_waiting()
+
+    def merge(self, other: WordTally) -> None:
+        self._devices += other._devices
+        self._votes.merge(other._votes)
+        self._aged.merge(other._aged)
+        other._add_waiting()
+        self._name(other._cells)
+        self._mass.merge_at(np.searchsorted(self._cells, other._cells), other._mass)
+
+    def result(self) -> WordSums:
+        self._add_waiting()
+        mass, votes = self._mass.result(), self._votes.result()
+        return WordSums(self._cells, mass, votes, self._words, self._devices, float(self._aged.result()))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        self._add_waiting()
+        sums = {"mass": self._mass, "votes": self._votes, "aged": self._aged}
+        arrays = flattened({name: one.to_arrays() for name, one in sums.items()})
+        return {"devices": np.array(self._devices), "cells": self._cells, **arrays}
+
+    def merge_arrays(self, arrays: Arrays) -> None:
+        sums = {name: ExactSum.from_arrays(of_one) for name, of_one in grouped(arrays).items()}
+        self._devices += int(arrays["devices"])
+        self._votes.merge(sums["votes"])
+        self._aged.merge(sums["aged"])
+        self._name(arrays["cells"])
+        self._mass.merge_at(np.searchsorted(self._cells, arrays["cells"]), sums["mass"])
+
+    def _add_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._name(*(part.cells for part in waiting))
+        for part in waiting:
+            self._mass.add_at(np.searchsorted(self._cells, part.cells), part.mass[None])
+
+    def _name(self, *cells: IntArray) -> None:
+        """Have these cells besides."""
+        together = np.unique(np.concatenate([self._cells, *cells]))
+        if len(together) > len(self._cells):
+            mass = ExactSum((len(together),))
+            mass.merge_at(np.searchsorted(together, self._cells), self._mass)
+            self._cells, self._mass = together, mass
 
 
 def _cells(labels: TopKSoftLabels, places: IntArray) -> IntArray:

@@ -23,7 +23,7 @@ class Buffered(Fold):
         return Answers.of(said)
 
     def stacked_part(self, said: RowStack, *, before: Any = None) -> Parts:
-        return [Answers.of_stack(said)]
+        return [Answers.of_stack(said)] if said.answered is None else [Answers.of(part) for part in said]
 
     def result(self, total: Answers, *, zero: Any) -> Statistics:
         result: Statistics = total.combined(self.combine, zero=zero)

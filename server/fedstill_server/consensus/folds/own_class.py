@@ -21,6 +21,7 @@ from fedstill_proto.arrays import Float64Array
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.folds.interface import AnswerKind, Fold
 from fedstill_server.consensus.folds.trust import cosines
+from fedstill_server.consensus.row_stack import RowStack
 
 
 class OwnClass(Fold):
@@ -30,7 +31,19 @@ class OwnClass(Fold):
 
     def part(self, said: RowSums, *, before: Float64Array | None = None) -> RowSums:
         assert before is not None  # methods of class means say what was known before
-        labels = np.eye(said.totals.shape[1])
-        trust = np.maximum(0, cosines((said.result() - labels.mean()).T, (labels - labels.mean()).T))[:, None]
+        trust = _trust(said.result())
         known = said.weights[:, None] * before
         return replace(said, totals=trust * said.totals + (1 - trust) * known)
+
+    def stacked_part(self, said: RowStack, *, before: Float64Array | None = None) -> RowStack:
+        assert before is not None
+        trust = _trust(said.values)
+        known = said.weights[:, :, None] * before
+        return replace(said, values=trust * said.values + (1 - trust) * known)
+
+
+def _trust(means: Float64Array) -> Float64Array:
+    """How far the means [..., K, K] of all classes are trusted [..., K, 1]."""
+    labels = np.eye(means.shape[-1])
+    cosine = cosines((means - labels.mean()).swapaxes(-1, -2), (labels - labels.mean()).T)
+    return np.maximum(0, cosine)[..., None]
