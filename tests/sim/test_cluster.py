@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,21 +11,35 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from fedstill_sim.cluster.handles import HandleLost
+from fedstill_server.rounds.events import Collected, Event, subscribe
+from fedstill_sim.cli import app
+from fedstill_sim.cluster import connection
+from fedstill_sim.cluster.connection import ClusterError, Node, check_address, check_nodes
+from fedstill_sim.cluster.node_facts import node_facts
+from fedstill_sim.cluster.node_folder import NodeFolder
 from fedstill_sim.cluster.ray_executor import RayExecutor, ray_executor
+from fedstill_sim.config import read_config
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
+from fedstill_sim.progress import SilentProgress
+from fedstill_sim.request import RequestError, RunRequest
+from fedstill_sim.runner.devices import CompletedRounds, run_rounds
+from fedstill_sim.stacks.eligible import STACKS
+from fedstill_sim.workers.keeper import HandleLost
 
 from tests.sim.fleets import even_class_labels, write_run
 from tests.sim.test_engine_cohort import FAMILIES, evaluate, train
+from tests.sim.test_stacks_path import QUICK, assert_same, prepared
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.xdist_group("ray")  # one worker of pytest starts the two nodes
 
-HEAD, OTHER, PORT = "127.0.0.2", "127.0.0.3", 6397  # Ray takes 127.0.0.1 for another name of the machine
+HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # Ray takes 127.0.0.1 for another name of the machine
 NODE = (
     "--num-cpus=1 --object-store-memory=100000000 --disable-usage-stats --include-log-monitor=false "
     "--min-worker-port=0 --max-worker-port=0 --block"
@@ -38,17 +53,19 @@ class TwoNodes:
 
     folder: Path
     nodes: dict[str, "subprocess.Popen[bytes]"]
+    port: int
+    client_port: int
 
     @property
     def address(self) -> str:
-        return f"{HEAD}:{PORT}"
+        return f"{HEAD}:{self.port}"
 
     def start(self, address: str) -> None:
         """Start a node, and wait until it says that it has."""
         files = self.folder / address
         files.mkdir(exist_ok=True)
         how = (
-            f"--head --port={PORT} --include-dashboard=false --ray-client-server-port={PORT - 1} "
+            f"--head --port={self.port} --include-dashboard=false --ray-client-server-port={self.client_port} "
             f"--temp-dir={self.folder}"
             if address == HEAD
             else f"--address={self.address}"
@@ -86,11 +103,18 @@ class TwoNodes:
         return [path.name for node in self.nodes for path in (self.folder / node).glob("fedstill-node-*")]
 
 
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind((HEAD, 0))
+        other.bind((HEAD, 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[TwoNodes]:
     # Ray's sockets lie 78 characters below it, and a socket's path has at most 107.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        nodes = TwoNodes(Path(folder), {})
+        nodes = TwoNodes(Path(folder), {}, *_free_ports())
         try:
             nodes.start(HEAD)
             nodes.start(OTHER)
@@ -168,6 +192,49 @@ def test_what_a_call_raises_is_raised_here(workers: RayExecutor) -> None:
         workers.submit(threading.Lock).result(timeout=60)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"method": "fedstill", "method_options": {"fold": "vetted", **QUICK}},
+        {"method": "scaffold"},
+        {"method": "fedstill", "method_options": QUICK, "keep_students": "sample", "evaluate_devices": "4"},
+    ],
+)
+def test_a_run_that_is_folded_on_two_nodes_is_that_of_this_machine(
+    tmp_path: Path, workers: RayExecutor, asked: dict[str, Any]
+) -> None:
+    """Vetted: answers wait in the object store until the norms of all are known."""
+    here, there = folded(tmp_path / "here", **asked), folded(tmp_path / "there", workers, **asked)
+    assert (here.engine.processes, there.engine.processes) == (0, 2)
+    assert_same(here, there)
+
+
+def folded(folder: Path, executor: RayExecutor | None = None, **asked: Any) -> CompletedRounds:
+    """The rounds of a small run, folded where devices run."""
+    sizes, config = prepared(folder, path=STACKS, **asked), read_config(folder)
+    run = run_rounds(folder, config, SilentProgress(), label="test", stack_sizes=sizes, executor=executor)
+    assert run.engine.path == STACKS
+    return run
+
+
+def test_a_worker_that_is_killed_in_a_folded_round_changes_nothing(
+    tmp_path: Path, workers: RayExecutor
+) -> None:
+    asked = {"method": "fedstill", "method_options": {"fold": "vetted", **QUICK}, "rounds": 2}
+    here, losses, killed = folded(tmp_path / "here", **asked), workers.losses, []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Collected) and event.round == 2 and not killed:
+            killed.append(workers.process_ids[0][1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with subscribe(kill):
+        there = folded(tmp_path / "there", workers, **asked)
+    assert_same(here, there)
+    _until(lambda: workers.workers == 2)
+    assert workers.losses == losses + 1
+
+
 def test_a_killed_actor_s_shards_are_done_again(
     tmp_path: Path, workers: RayExecutor, expected: list[object]
 ) -> None:
@@ -220,3 +287,93 @@ def test_the_shards_of_a_node_that_is_gone_are_done_elsewhere(
         except HandleLost:
             lost += 1
     assert 0 < lost < 8
+
+
+# Clusters that are not there, or cannot do the work
+
+
+@pytest.mark.parametrize("address", ["here", "127.0.0.1", "ray://", "127.0.0.1:99999", "http://127.0.0.1:1"])
+def test_what_is_no_address_is_told(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"--cluster .*name HOST:PORT"):
+        check_address(address)
+    with pytest.raises(ClusterError):
+        RunRequest(dataset="digits", cluster=address)
+
+
+def test_a_cluster_that_is_gone_is_told_before_a_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SystemExit) as ended:
+            app(["run", "digits", "--cluster", address, "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert f"--cluster {address}: nobody answers there" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_version_on_a_node_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = node_facts()
+    monkeypatch.setattr(connection, "_facts", lambda ray, nodes: [{**here, "numpy": "1.26.0"}])
+    with pytest.raises(ClusterError, match=r"node 10.0.0.7 has numpy 1.26.0 \(here .*install the same there"):
+        check_nodes(None, [Node("ab", "10.0.0.7", 4)])
+
+
+def test_another_processor_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "_facts", lambda ray, nodes: [{**node_facts(), "processor": "Z80"}])
+    check_nodes(None, [Node("ab", "10.0.0.7", 4)])
+    assert "node 10.0.0.7 has another processor than this machine (Z80" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"engine": "flower"}, "--engine flower starts a Ray of its own"),
+        ({"processes": 0}, "--processes 0 works in this process alone"),
+    ],
+)
+def test_what_does_not_go_with_a_cluster_is_told(asked: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        RunRequest(dataset="digits", cluster="auto", **asked)
+
+
+# A node's folder
+
+
+def test_the_last_worker_of_a_node_removes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, other = NodeFolder("0" * 32), NodeFolder("0" * 32)
+    for folder in (one, other):
+        folder.take({"7": lambda: [memoryview(b"ab"), memoryview(b"c")]}, {0: {"data/x.npy": "7"}})
+    assert (one.copy(0) / "data" / "x.npy").read_bytes() == b"abc"
+    one.close()
+    assert other.path.exists()
+    other.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_worker_s_folder_goes_with_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"fedstill-node-{'1' * 32}"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    mine = tmp_path / "fedstill-node-mine"  # a name that no run makes
+    mine.mkdir()
+    os.utime(mine, (0, 0))
+    NodeFolder("2" * 32).close()
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
+
+
+def test_no_file_leads_out_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = NodeFolder("3" * 32)
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        folder.take({"0": lambda: [memoryview(b"x")]}, {0: {"../x": "0"}})
+    folder.close()
