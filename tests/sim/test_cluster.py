@@ -65,8 +65,8 @@ class TwoNodes:
         files = self.folder / address
         files.mkdir(exist_ok=True)
         how = (
-            f"--head --port={self.port} --include-dashboard=false --ray-client-server-port={self.client_port} "
-            f"--temp-dir={self.folder}"
+            f"--head --port={self.port} --ray-client-server-port={self.client_port} --temp-dir={self.folder} "
+            "--include-dashboard=false"
             if address == HEAD
             else f"--address={self.address}"
         )
