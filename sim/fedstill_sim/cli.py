@@ -201,9 +201,11 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
-        start_run(request, out, force=shown.force)
-        with _progress(output) as progress, _live(out, progress, output, live) as watched:
-            result = continue_run(out, watched, report=not shown.no_report)
+        with _progress(output) as progress:
+            progress.phase("reading the data")
+            start_run(request, out, force=shown.force)
+            with _live(out, progress, output, live) as watched:
+                result = continue_run(out, watched, report=not shown.no_report)
             print_run(output.results, result, out)
             output.document(_brief(result))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,10 +20,14 @@ class WatchedProgress:
         self._progress, self.now = progress, ""
         self._rounds: dict[str, int] = {}
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """The run's phases will take about so long."""
+        self._progress.expect(seconds)
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """A phase begins that has no rounds."""
         self.now = text
-        self._progress.phase(text)
+        self._progress.phase(text, name=name)
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """A method's rounds begin, or go on after the first `done`."""

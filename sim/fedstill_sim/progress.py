@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
 from fedstill_sim.results.readable import readable_bytes, readable_percent, readable_seconds
 from fedstill_sim.results.run_result import RoundResult
@@ -22,8 +23,11 @@ _SECONDS_BETWEEN_LINES_OF_A_ROUND = 5.0
 class RunProgress(Protocol):
     """Follows a run from phase to phase and from round to round."""
 
-    def phase(self, text: str) -> None:
-        """A phase begins that has no rounds."""
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """The run's phases will take about so long, by their names in the result's timing."""
+
+    def phase(self, text: str, *, name: str = "") -> None:
+        """A phase begins that has no rounds; `name` is that by which `expect` knows it."""
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """A method's rounds begin, or go on after the first `done`."""
@@ -57,7 +61,10 @@ class SilentProgress:
     def run_done(self, label: str, *, failed: bool, text: str) -> None:
         """Do nothing."""
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """Do nothing."""
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
@@ -164,6 +171,7 @@ class LineProgress:
         self._console = console
         self._pace: dict[str, _Pace] = {}
         self._printed = 0.0
+        self._expected: dict[str, float] = {}
         self._runs: _RunsPace | None = None
 
     def runs(self, *, total: int, done: int) -> None:
@@ -178,16 +186,22 @@ class LineProgress:
         words = ("failed: " if failed else "") + text
         self._print(f"{self._runs.position}  {label}: {words}  {self._runs.left}".rstrip())
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Say of phases how long they will take."""
+        self._expected = dict(seconds)
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """Print the phase, unless several runs go on."""
         if not self._amid_runs:
-            self._print(text)
+            self._print(text + _about(self._expected.get(name)))
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """Print where the rounds begin, unless several runs go on."""
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
         if not self._amid_runs:
-            self._print(f"{method}: {total} rounds" + (f", {done} done before" if done else ""))
+            expected = None if done else _expected_rounds(self._expected, method)
+            before = f", {done} done before" if done else ""
+            self._print(f"{method}: {total} rounds{before}{_about(expected)}")
 
     def round_done(self, method: str, finished: RoundResult) -> None:
         """Print how far the rounds are, unless a line has just been printed."""
@@ -233,6 +247,7 @@ class BarProgress:
         self._tasks: dict[str, TaskID] = {}
         self._pace: dict[str, _Pace] = {}
         self._phase: TaskID | None = None
+        self._expected: dict[str, float] = {}
         self._runs: _RunsPace | None = None
         self._all_runs: TaskID | None = None
 
@@ -261,17 +276,30 @@ class BarProgress:
             left=self._runs.left,
         )
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Count down phases that are known to take so long."""
+        self._expected = dict(seconds)
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """Show a pulsing line under the bars, which the next phase replaces."""
         self.end_phase()
-        self._phase = self._progress.add_task(text, total=None, position="", figures="", left="")
+        expected = self._expected.get(name)
+        self._phase = self._progress.add_task(
+            text, total=None, position="", figures="", left="", expected=expected
+        )
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """Add a bar for the method."""
         self.end_phase()
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
         self._tasks[method] = self._progress.add_task(
-            method, total=total, completed=done, position=f"{done}/{total}", figures="", left=""
+            method,
+            total=total,
+            completed=done,
+            position=f"{done}/{total}",
+            figures="",
+            left="",
+            expected=None if done else _expected_rounds(self._expected, method),
         )
 
     def round_done(self, method: str, finished: RoundResult) -> None:
@@ -306,6 +334,27 @@ class BarProgress:
             self._phase = None
 
 
+class _LeftColumn(ProgressColumn):
+    """The time that is left: as it was told, or before that what is expected less what has passed."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Return it as text."""
+        left, expected = task.fields["left"], task.fields.get("expected")
+        if not left and expected is not None and not task.finished:
+            left = f"{readable_seconds(max(0.0, expected - (task.elapsed or 0.0)))} left"
+        return Text(left, style="cyan")
+
+
+def _about(seconds: float | None) -> str:
+    return "" if seconds is None else f" (about {readable_seconds(seconds)})"
+
+
+def _expected_rounds(expected: Mapping[str, float], method: str) -> float | None:
+    return expected.get(f"baseline {method}", expected.get("rounds"))
+
+
 @contextmanager
 def show_progress(console: Console, *, quiet: bool = False) -> Iterator[ComparisonProgress]:
     """Show the progress in the way that suits the console."""
@@ -319,7 +368,7 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[Comparis
             BarColumn(bar_width=24),
             TextColumn("{task.fields[position]}"),
             TextColumn("[dim]{task.fields[figures]}"),
-            TextColumn("[cyan]{task.fields[left]}"),
+            _LeftColumn(),
         )
         with Progress(*columns, console=console) as progress:
             bars = BarProgress(progress)

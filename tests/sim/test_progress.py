@@ -124,6 +124,36 @@ def test_a_bar_moves_within_a_round(clock: list[float]) -> None:
     assert "30 s left" in text_of(terminal)
 
 
+def test_phases_say_how_long_they_are_expected_to_take() -> None:
+    log = console()
+    lines = LineProgress(log)
+
+    lines.expect({"export": 4.0, "rounds": 65.0, "baseline local": 5.0})
+    lines.phase("exporting the students", name="export")
+    lines.phase("something new", name="new")
+    lines.rounds("fedstill", total=20, done=0)
+    lines.rounds("local", total=20, done=0)
+    lines.rounds("fedstill", total=20, done=5)
+
+    assert text_of(log).splitlines() == [
+        "exporting the students (about 4.0 s)",
+        "something new",
+        "fedstill: 20 rounds (about 1 min 05 s)",
+        "local: 20 rounds (about 5.0 s)",
+        "fedstill: 20 rounds, 5 done before",
+    ]
+
+
+def test_a_terminal_counts_down_what_is_expected() -> None:
+    terminal = console(terminal=True)
+
+    with show_progress(terminal) as bars:
+        bars.expect({"export": 99.0})
+        bars.phase("exporting the students", name="export")
+
+    assert " s left" in text_of(terminal) or "1 min" in text_of(terminal)
+
+
 def test_a_terminal_gets_a_bar_for_each_method_and_keeps_them() -> None:
     terminal = console(terminal=True)
 

@@ -76,9 +76,13 @@ class CallbackProgress:
         self._label = label
         self._start: RunStart | None = start  # until the callbacks have been told of it
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """The run's phases will take about so long."""
+        self._progress.expect(seconds)
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """A phase begins that has no rounds."""
-        self._progress.phase(text)
+        self._progress.phase(text, name=name)
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """A method's rounds begin, or go on after the first `done`."""

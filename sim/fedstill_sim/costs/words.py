@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -32,9 +33,9 @@ def announced(request: RunRequest) -> str:
     return f"{request.method} on {data}: {what}{counted(rounds, 'round')}{beside}; {takes}"
 
 
-def expected_phases(command: str, *, devices: int, rounds: int) -> dict[str, float]:
+def expected_phases(command: str, *, devices: int, rounds: int, baselines: Sequence[str]) -> dict[str, float]:
     """The seconds of a run's phases as runs of its kind took them; nothing where there were none."""
-    estimate = estimated(Observations(command).read(), devices=devices, rounds=rounds)
+    estimate = estimated(Observations(command).read(), devices=devices, rounds=rounds, baselines=baselines)
     return {} if estimate is None else dict(estimate.seconds)
 
 

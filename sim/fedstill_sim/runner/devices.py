@@ -28,7 +28,7 @@ from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.engine.kept_students import KeptStudents, keep_only
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pending_replies import PendingReplies
-from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER
+from fedstill_sim.folder import BASELINES_FOLDER, DATA_FOLDER, DEVICES_FOLDER
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.device_columns import MeasuredStore
 from fedstill_sim.results.json_files import read_json, write_json
@@ -96,7 +96,8 @@ def run_rounds(
     done = len(_records(folder))
     if done < total:
         progress.phase(
-            f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
+            f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students"),
+            name="" if done or folder.parent.name == BASELINES_FOLDER else "preparation",
         )
         with packages_installed(folder), subscribe(_following(progress, label)):
             used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes, executor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -30,7 +31,10 @@ class RemoteProgress:
     def __init__(self, pipe: Connection, label: str) -> None:
         self._pipe, self._label = pipe, label
 
-    def phase(self, text: str) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Send nothing: the parent knows."""
+
+    def phase(self, text: str, *, name: str = "") -> None:
         """Send that a phase begins."""
         labelled = text if self._label in text else f"{self._label}: {text}"
         self._pipe.send(ProgressCall("phase", (labelled,)))

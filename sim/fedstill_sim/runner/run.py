@@ -37,6 +37,7 @@ from fedstill_sim.config import (
     write_config,
 )
 from fedstill_sim.costs.observed import Observation, Observations
+from fedstill_sim.costs.words import expected_phases
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.engine.kept_students import drop_students
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder, file_name
@@ -136,7 +137,7 @@ def continue_run(
     else:
         result = _make_result(folder, progress, label=label, callbacks=callbacks, executor=executor)
     if report:
-        progress.phase("writing the report")
+        progress.phase("writing the report", name="report")
         write_report(result, folder / REPORT_FILE)
     return result
 
@@ -153,6 +154,14 @@ def _make_result(
     label = label or config.fleet.method.name
     start = RunStart(
         method=config.fleet.method.name, rounds=config.fleet.rounds, done=0, config=config.to_json()
+    )
+    progress.expect(
+        expected_phases(
+            config.simulation.command,
+            devices=config.simulation.devices,
+            rounds=config.fleet.rounds,
+            baselines=config.simulation.baselines,
+        )
     )
     followed = CallbackProgress(progress, callbacks, label=label, start=start)
     if executor is None and config.simulation.engine.cluster is not None:
@@ -248,7 +257,7 @@ class _Run:
 
     @contextmanager
     def _phase(self, name: str, text: str) -> Iterator[None]:
-        self._progress.phase(text)
+        self._progress.phase(text, name=name)
         with self._phases.time(name):
             yield
 
@@ -287,7 +296,7 @@ class _Run:
         told = progress or self._progress
         with phases.time("teacher and first students"):
             self._start(folder, config)
-        told.phase(f"{label}: building the training graphs")
+        told.phase(f"{label}: building the training graphs", name="artifacts" if label == self._label else "")
         with phases.time("artifacts"):
             stack_sizes = build_artifacts(folder, config)
             poison(folder, config)
