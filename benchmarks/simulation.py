@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from averaging.clock import Clock, Outcome
 from averaging.workload import FAMILIES, Workload
+from fedstill_client.model.placed import COMPUTES_ON, CPU, NoComputeDevice, check_compute_device
 from fedstill_sim.engine.memory import peak_memory_mb
 
 ENGINES = ("cohort", "loop", "flower", "jax", "roof")
@@ -207,6 +208,7 @@ def main() -> int:
         "--processes", type=int, help="of the cohort engine: one a core unless said, 0 is inline"
     )
     parser.add_argument("--threads", type=int, default=1, help="of torch in the loop engine")
+    parser.add_argument("--device", choices=COMPUTES_ON, default=CPU, help="of the cohort engine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     options = parser.parse_args()
@@ -214,8 +216,18 @@ def main() -> int:
         parser.error("--cohort and --rounds must be at least 1")
     # Every engine's processes use one thread each unless they set more themselves.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    try:
+        check_compute_device(options.device)
+    except NoComputeDevice as error:
+        parser.error(str(error))
     work = Workload(
-        options.model, options.cohort, options.rounds, options.seed, options.processes, options.threads
+        options.model,
+        options.cohort,
+        options.rounds,
+        options.seed,
+        options.processes,
+        options.threads,
+        options.device,
     )
     engines = ["cohort", ONE_CORE, *ENGINES[1:]] if options.engine == "all" else [options.engine]
     if "jax" in engines and importlib.util.find_spec("jax") is None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from fedstill_client.model.placed import computing_on
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import load_artifact, save_artifact
@@ -23,7 +24,7 @@ from averaging.workload import Workload
 
 def run(work: Workload, clock: Clock) -> None:
     """Run FedAvg rounds until the clock ends."""
-    with tempfile.TemporaryDirectory(prefix="fedstill-") as folder:
+    with computing_on(work.device), tempfile.TemporaryDirectory(prefix="fedstill-") as folder:
         _run(work, clock, Path(folder))
 
 

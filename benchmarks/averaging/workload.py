@@ -31,6 +31,7 @@ class Workload:
     seed: int = 0
     processes: int | None = None  # of the cohort engine; None is one a core
     threads: int = 1  # of torch in the loop engine
+    device: str = "cpu"  # of the cohort engine: "cpu" or "cuda"
 
     @property
     def family(self) -> str:

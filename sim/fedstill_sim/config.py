@@ -60,16 +60,17 @@ ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is abou
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What runs the devices; never a matter of the result.
+    """What runs the devices; never a matter of the result, but for the last bits of a GPU's.
 
-    processes: None is one a core. cluster: the address of a Ray cluster; None is this machine. path: how
-    answers come together, see stacks/eligible.py.
+    processes: None is one a core. device: what stacks are computed on, "cpu" or "cuda". cluster: the address
+    of a Ray cluster; None is this machine. path: how answers come together, see stacks/eligible.py.
     """
 
     name: str = "cohort"
     processes: int | None = None
     cluster: str | None = None
     path: str = AUTO
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +211,11 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         participation=None if request.trace else _participation(request),
         trace=_trace(request, fleet, data.devices),
         engine=EngineConfig(
-            name=request.engine, processes=request.processes, cluster=request.cluster, path=request.path
+            name=request.engine,
+            processes=request.processes,
+            cluster=request.cluster,
+            path=request.path,
+            device=request.device,
         ),
         attack=plan,
         reading=request.reading,

@@ -234,6 +234,13 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=MACHINE,
     )
+    device: str = option(
+        "cpu",
+        "What the steps of stacks are computed on: cpu, or cuda, a GPU, where onnxruntime-gpu is installed "
+        "in place of onnxruntime. Students of a GPU have other last bits.",
+        choices=("cpu", "cuda"),
+        panel=MACHINE,
+    )
     cluster: str | None = option(
         None,
         "Have the machines of a Ray cluster do the devices' rounds: HOST:PORT where this machine is a node "
@@ -306,6 +313,7 @@ class RunRequest(RunOptions, OwnDataOptions):
         if self.engine != "cohort":
             self._check_virtual_time()
         self._check_cluster()
+        self._check_device()
 
     @property
     def task_name(self) -> str:
@@ -321,6 +329,18 @@ class RunRequest(RunOptions, OwnDataOptions):
     def task_class(self) -> type[Task]:
         """The server's side of it."""
         return TASKS.load(self.task_name, where="--task")
+
+    def _check_device(self) -> None:
+        if self.device == "cpu":
+            return
+        if self.engine != "cohort" or self.cluster is not None:
+            beside = "--cluster" if self.cluster is not None else f"--engine {self.engine}"
+            raise RequestError(
+                f"--device {self.device} is this machine's cohort engine's; leave {beside} out"
+            )
+        from fedstill_client.model.placed import check_compute_device  # imports ONNX Runtime
+
+        check_compute_device(self.device)
 
     def _check_cluster(self) -> None:
         if self.cluster is None:

@@ -2,6 +2,7 @@ import shlex
 from typing import Any
 
 import pytest
+from fedstill_client.model.placed import NoComputeDevice
 from fedstill_server.config.fleet import ConfigError
 from fedstill_sim.request import RequestError, RunRequest, command_line, names
 
@@ -66,3 +67,17 @@ def test_how_data_are_read_is_of_one_s_own_data() -> None:
 def test_a_promise_is_whole_or_refused(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         RunRequest(method="fedstill", dataset="digits", **asked)
+
+
+def test_a_gpu_is_the_cohort_engine_s_on_this_machine() -> None:
+    with pytest.raises(RequestError, match="leave --engine flower out"):
+        RunRequest(method="local", dataset="digits", device="cuda", engine="flower")
+    with pytest.raises(RequestError, match="leave --cluster out"):
+        RunRequest(method="local", dataset="digits", device="cuda", cluster="auto")
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+
+    with pytest.raises(NoComputeDevice, match="Install onnxruntime-gpu"):
+        RunRequest(method="local", dataset="digits", device="cuda")

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.model.limits import apply_to, limited
+from fedstill_client.model.placed import PlacedArrays, check_opened, providers
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -48,37 +49,53 @@ def session(
         # graph's own weights, not those that take their place.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
-        opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        opened = ort.InferenceSession(graph, options, providers=providers())
     except Exception as error:  # ONNX Runtime raises a class of its own for each status code
         reason = str(error).strip().splitlines()[0]
         raise GraphError(f"ONNX Runtime {ort.__version__} does not open the graph: {reason}") from error
+    check_opened(opened)
     return opened
 
 
-def as_value(array: npt.NDArray[np.generic]) -> ort.OrtValue:
-    """The array as ONNX Runtime sees it, without a copy: later changes of the array are seen, too."""
+def as_value(array: npt.NDArray[np.generic], placed: PlacedArrays | None = None) -> ort.OrtValue:
+    """The array as ONNX Runtime sees it, without a copy, so that later changes of the array are seen, too; or
+    where it is placed.
+    """
     if not array.flags.c_contiguous:
         raise GraphError(f"an array of shape {array.shape} is not contiguous and cannot be bound.")
-    return ort.OrtValue.ortvalue_from_numpy(array)
+    return ort.OrtValue.ortvalue_from_numpy(array) if placed is None else placed.value(array)
 
 
 class Binding:
     """A graph with arrays for all its inputs and outputs: a run binds and copies nothing.
 
     No array is an input and an output: ONNX Runtime may write an output before it has read all of an input.
+
+    Args:
+        opened: The graph.
+        inputs: What it reads.
+        outputs: What it writes.
+        placed: Where graphs see the arrays; by default where they stand.
     """
 
-    def __init__(self, opened: ort.InferenceSession, *, inputs: Arrays, outputs: Arrays) -> None:
+    def __init__(
+        self,
+        opened: ort.InferenceSession,
+        *,
+        inputs: Arrays,
+        outputs: Arrays,
+        placed: PlacedArrays | None = None,
+    ) -> None:
         self._session = opened
         self._binding = opened.io_binding()
         # What is bound is read and written where it stands, and must live as long as the binding.
         self._kept = []
         for port in opened.get_inputs():
-            value = as_value(_matching_array(port, inputs))
+            value = as_value(_matching_array(port, inputs), placed)
             self._binding.bind_ortvalue_input(port.name, value)
             self._kept.append(value)
         for port in opened.get_outputs():
-            value = as_value(_matching_array(port, outputs))
+            value = as_value(_matching_array(port, outputs), placed)
             self._binding.bind_ortvalue_output(port.name, value)
             self._kept.append(value)
 

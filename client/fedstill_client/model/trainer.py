@@ -24,6 +24,7 @@ from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
+from fedstill_client.model.placed import PlacedArrays
 from fedstill_client.model.prefix import prefix_of
 from fedstill_client.model.runtime import Binding, session
 from fedstill_client.model.step import StepArrays
@@ -157,8 +158,15 @@ class Personalizer:
             self._tables |= self._whole(table)
         self._taken = 0  # steps; after an even number of them the first set is the newest
         opened = session(artifact.whole(artifact.training_graph), threads=threads)
-        if all(port.name != "loss" for port in opened.get_outputs()):
-            self._loss.fill(np.nan)  # a simulator's graph says none
+        self._says_loss = any(port.name == "loss" for port in opened.get_outputs())
+        if not self._says_loss:  # as a simulator's graph does not
+            self._loss.fill(np.nan)
+        self._placed = PlacedArrays.here()
+        self._read = {
+            **self._batch.inputs(),
+            **self._corrections,
+            "epsilon": np.array([_EPSILON], np.float32),
+        }
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
     def train(
@@ -220,12 +228,15 @@ class Personalizer:
             steps.fill(step, self._whole_batch)
             self._correct_bias(self._taken + 1)
             if self._words is None:
-                self._bindings[self._taken % 2].run()
+                self._run()
             else:
                 self._run_in_words(self._words, steps.seed)
             if change is not None:
                 before, after = (self._learning(self._taken + past) for past in (0, 1))
+                for learning in (before, after):
+                    self._placed.pull(learning.values())
                 change.put_into(after, before, lr=self._batch.lr, step=step)
+                self._placed.push(after.values())
             self._taken += 1
             total += self._loss
         return total
@@ -246,7 +257,9 @@ class Personalizer:
 
     def _trained(self, suffixes: tuple[str, ...]) -> Parameters:
         """The arrays that the last step wrote, in the order of the manifest."""
-        final = {**self._sets[self._taken % 2], **self._tables}
+        newest = self._sets[self._taken % 2]
+        self._placed.pull(newest.values())
+        final = {**newest, **self._tables}
         return {
             spec.name + suffix: final[spec.name + suffix]
             for suffix in suffixes
@@ -287,14 +300,27 @@ class Personalizer:
         source, target = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
         for name, table in self._tables.items():
             gather_rows(table, chosen, source[name])
-        self._bindings[self._taken % 2].run()
+        self._placed.push(source[name] for name in self._tables)
+        self._run()
+        self._placed.pull(target[name] for name in self._tables)
         for name, table in self._tables.items():
             scatter_rows(target[name], chosen, table)
 
+    def _run(self) -> None:
+        """Take the step whose batch is there."""
+        self._placed.push(self._read.values())
+        self._bindings[self._taken % 2].run()
+        if self._says_loss:
+            self._placed.pull([self._loss])
+
     def _bind(self, opened: ort.InferenceSession, source: int, target: int) -> Binding:
-        host = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
         new = {f"{name}.new": array for name, array in self._sets[target].items()}
-        return Binding(opened, inputs={**self._sets[source], **host}, outputs={**new, "loss": self._loss})
+        return Binding(
+            opened,
+            inputs={**self._sets[source], **self._read},
+            outputs={**new, "loss": self._loss},
+            placed=self._placed,
+        )
 
     def _install(self, state: PersonalizerState) -> None:
         """Copy a state in; slots that it has none of start from nothing."""
@@ -302,6 +328,7 @@ class Personalizer:
         for name, array in {**self._sets[state.step % 2], **self._tables}.items():
             array[:] = arrays.get(name, 0)
         self._taken = state.step
+        self._placed.push(self._sets[state.step % 2].values())
 
     def _check_slots(self, slots: Mapping[str, FloatArray]) -> None:
         expected = {name: self._shape(name) for name in self._sets[0]}

@@ -65,7 +65,8 @@ def _holds(folder: Path, data: FleetData, config: RunConfig) -> bool:
 
 
 def _of_any_size(config: RunConfig) -> RunConfig:
-    engine = EngineConfig(name=config.simulation.engine.name)
+    asked = config.simulation.engine
+    engine = EngineConfig(name=asked.name, device=asked.device)
     return dataclasses.replace(config, simulation=dataclasses.replace(config.simulation, engine=engine))
 
 

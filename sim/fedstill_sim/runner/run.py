@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fedstill_client.model.placed import computing_on
 from fedstill_proto.messages import RoundTask
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.events import Event, RunStarted, subscribe
@@ -166,7 +167,8 @@ def _make_result(
     followed = CallbackProgress(progress, callbacks, label=label, start=start)
     if executor is None and config.simulation.engine.cluster is not None:
         progress.phase(f"joining the cluster ({config.simulation.engine.cluster})")
-    with followed.watch(), run_workers(config, executor) as workers:
+    on_device = computing_on(config.simulation.engine.device)
+    with on_device, followed.watch(), run_workers(config, executor) as workers:
         result = _Run(folder, config, followed, label=label, executor=workers).result()
         write_result(result, folder / RESULT_FILE)
         Observations(config.simulation.command).note(Observation.of(result, folder))

@@ -22,6 +22,7 @@ import numpy as np
 import onnxruntime as ort
 import psutil
 from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.placed import CPU, compute_device
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
@@ -34,6 +35,7 @@ from fedstill_server.export.without_loss import without_loss
 from fedstill_sim.folder import cache_folder
 
 CANDIDATES = (1, 8, 16, 32, 64)
+_OF_A_GPU = (1, 64, 256, 1024)
 _STEPS = 4  # of a measured round: as many as 64 examples in batches of 16 take
 _LEAST_SECONDS = 0.06  # of measuring a candidate
 _REPEATS = 5
@@ -65,8 +67,9 @@ def step_seconds(options: ArtifactOptions, devices: int) -> dict[int, float]:
         options: The family's training graph; the stack size in it is ignored.
         devices: How many devices there are to train: no size is tried beyond the first that holds them all.
     """
-    needed = [size for size in CANDIDATES if size < devices]
-    needed += [size for size in CANDIDATES if size >= devices][:1]
+    candidates = CANDIDATES if compute_device() == CPU else _OF_A_GPU
+    needed = [size for size in candidates if size < devices]
+    needed += [size for size in candidates if size >= devices][:1]
     file = cache_folder() / "stack-sizes" / f"{_measurement_name(options)}.json"
     known = _remembered(file)
     measured: dict[int, float] = {}
@@ -121,7 +124,8 @@ def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> 
 def _measurement_name(options: ArtifactOptions) -> str:
     """Name this kind of graph on this kind of machine."""
     graph = dataclasses.replace(options, stack_size=1).folder_name
-    described = repr((graph, ort.__version__, np.__version__, platform.machine(), _processor()))
+    on = [] if compute_device() == CPU else [compute_device()]
+    described = repr((graph, ort.__version__, np.__version__, platform.machine(), _processor(), *on))
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
