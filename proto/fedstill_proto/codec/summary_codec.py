@@ -255,9 +255,8 @@ def measured_summaries(
         answers = measure_answers(said, codec, _delta_bases(summaries, delta_bases, places))
         measured = dict(zip(places, answers, strict=True))
     elif codec is not None:
-        for place, own in zip(places, said, strict=True):
-            coded = codec.encode(own)
-            measured[place] = MeasuredLabels(decode_soft_labels(coded, field="labels"), coded)
+        for place, own, seen in zip(places, said, codec.received(said), strict=True):
+            measured[place] = MeasuredLabels(seen, codec.blank(own))
     results = []
     for place, summary in enumerate(summaries):
         own_labels = measured.get(place)

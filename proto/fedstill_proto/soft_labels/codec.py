@@ -28,6 +28,7 @@ from fedstill_proto.soft_labels.label_arrays import (
     joined_labels,
     keep_top_k,
     labels_kind,
+    split_labels,
     together_in_parts,
     unchecked_dense,
 )
@@ -147,6 +148,28 @@ class SoftLabelCodec:
             for place, part in zip(places, parts, strict=True):
                 levels[place] = part
         return [one for one in levels if one is not None]
+
+    def received(self, labels: Sequence[SoftLabels]) -> list[SoftLabels]:
+        """The soft labels of each device as the receiver will see them."""
+        seen: list[SoftLabels | None] = [None] * len(labels)
+        sizes = [one.rows * one.classes for one in labels]
+        for places in together_in_parts(sizes, [labels_kind(one) for one in labels]):
+            together = self.rounded(joined_labels([labels[place] for place in places]))
+            parts = split_labels(together, [labels[place].rows for place in places])
+            for place, part in zip(places, parts, strict=True):
+                seen[place] = part
+        return [one for one in seen if one is not None]
+
+    def blank(self, labels: SoftLabels) -> pb.SoftLabels:
+        """A message as long as that of `encode`, in which all numbers are zeros; not of LEVELS."""
+        message = pb.SoftLabels(encoding=TO_WIRE[self.encoding], rows=labels.rows, classes=labels.classes)
+        row_bytes = self.row_bytes(labels.classes)
+        if self.encoding is Encoding.TOP_K:
+            message.k = min(self.k, labels.classes)
+            message.indices = bytes(labels.rows * message.k * _index_dtype(labels.classes).itemsize)
+            row_bytes = message.k
+        message.values = bytes(labels.rows * row_bytes)
+        return message
 
     def rounded(self, labels: FloatArray | SoftLabels) -> SoftLabels:
         """Probabilities [rows, classes] as the receiver will see them."""
