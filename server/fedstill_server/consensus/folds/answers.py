@@ -91,7 +91,7 @@ class Answers:
         found = []
         for values in stack.values:
             digest = begun.copy()
-            digest.update(np.ascontiguousarray(values))
+            digest.update(values.tobytes())
             # A copy, so that one answer that is kept does not keep those of the whole stack.
             found.append(DeviceAnswer(digest.digest(), ROWS, stack.places, values.copy(), {}))
         return cls(tuple(found), len(stack))

@@ -42,10 +42,10 @@ def mixed(answers: Float64Array, *, share: float) -> Float64Array:
     said = ~np.isnan(answers)
     sums = summed(np.where(said, answers, 0).reshape(len(answers), -1), neighbours).reshape(answers.shape)
     if said.all():
-        return sums / neighbours.shape[1]
+        return np.asarray(sums / neighbours.shape[1])
     among = np.zeros((len(answers), len(answers)))
     np.put_along_axis(among, neighbours, 1.0, axis=1)
-    counts: Float64Array = (among @ said.reshape(len(answers), -1)).reshape(answers.shape)
+    counts = (among @ said.reshape(len(answers), -1)).reshape(answers.shape)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
