@@ -8,7 +8,7 @@ from fedstill_proto.arrays import ParameterSpec
 from fedstill_server.config.codec import ConfigError
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.data.columns.families import FamilyColumn
-from fedstill_sim.engine.kept_students import KeptStudents, StudentsError, keep_only
+from fedstill_sim.engine.kept_students import StudentRows, StudentsError, keep_only
 from fedstill_sim.engine.students import StudentFile
 from fedstill_sim.request import RunRequest
 from fedstill_sim.runner.samples import keeping_devices, measured_devices
@@ -17,7 +17,7 @@ FAMILIES = FamilyColumn.in_turn(("a", "b"), devices=10)
 
 
 def test_where_all_keep_theirs_a_device_has_the_row_of_its_place_in_its_family(tmp_path: Path) -> None:
-    kept = KeptStudents.open(tmp_path, FAMILIES)
+    kept = StudentRows.open(tmp_path, FAMILIES)
 
     assert kept.rows(np.array([0, 1, 8, 9])).tolist() == [0, 0, 4, 4]
     assert (kept.count("a"), kept.are_kept.all()) == (5, True)
@@ -26,7 +26,7 @@ def test_where_all_keep_theirs_a_device_has_the_row_of_its_place_in_its_family(t
 def test_of_a_sample_each_family_s_file_has_its_rows_alone(tmp_path: Path) -> None:
     keep_only(tmp_path, np.array([2, 3, 8]))
 
-    kept = KeptStudents.open(tmp_path, FAMILIES)
+    kept = StudentRows.open(tmp_path, FAMILIES)
 
     assert (kept.count("a"), kept.count("b")) == (2, 1)
     assert kept.rows(np.array([8, 2, 3])).tolist() == [1, 0, 0]
@@ -34,7 +34,7 @@ def test_of_a_sample_each_family_s_file_has_its_rows_alone(tmp_path: Path) -> No
     with pytest.raises(StudentsError, match=r"device 4 has kept no student: 3 of 10.*--keep-students all"):
         kept.rows(np.array([2, 4]))
     keep_only(tmp_path, None)
-    assert KeptStudents.open(tmp_path, FAMILIES).are_kept.all()
+    assert StudentRows.open(tmp_path, FAMILIES).are_kept.all()
 
 
 @pytest.mark.parametrize("devices", [np.array([3, 2]), np.array([2, 10]), np.array([1.0]), np.array([[1]])])
@@ -43,7 +43,7 @@ def test_another_fleet_s_devices_are_refused(tmp_path: Path, devices: np.ndarray
     np.save(tmp_path / "devices" / "kept_students.npy", devices)
 
     with pytest.raises(StudentsError, match="names no devices of this fleet of 10"):
-        KeptStudents.open(tmp_path, FAMILIES)
+        StudentRows.open(tmp_path, FAMILIES)
 
 
 def test_a_file_of_few_rows_is_small(tmp_path: Path) -> None:

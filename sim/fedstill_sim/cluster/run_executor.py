@@ -24,7 +24,7 @@ from fedstill_sim.cluster.carried import (
 from fedstill_sim.cluster.handles import StoreKeeper
 from fedstill_sim.cluster.run_files import run_files, top_folder
 from fedstill_sim.data.fleet import load_fleet
-from fedstill_sim.engine.kept_students import KeptStudents
+from fedstill_sim.engine.kept_students import StudentRows
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.remote import RemoteExecutor
@@ -55,7 +55,7 @@ class RunExecutor(RemoteExecutor):
         executor.begin_copy(top_folder(run_folder))
         data = load_fleet(run_folder / DATA_FOLDER)
         self._families, self._names = data.families, data.device_names
-        self._students = KeptStudents.open(run_folder, data.families)
+        self._students = StudentRows.open(run_folder, data.families)
         self._store = BaseTableStore(run_folder)
         self._starts: set[str] = set()
         self._writing = threading.Lock()

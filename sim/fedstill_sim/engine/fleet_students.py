@@ -11,7 +11,7 @@ from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.fleet_starts import forget_starts
-from fedstill_sim.engine.kept_students import KeptStudents, StudentsError
+from fedstill_sim.engine.kept_students import StudentRows, StudentsError
 from fedstill_sim.engine.open_run import students_path
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
 from fedstill_sim.folder import DEVICES_FOLDER
@@ -23,7 +23,7 @@ class FleetStudents:
     def __init__(self, run_folder: Path, data: FleetData, manifests: Mapping[str, StudentManifest]) -> None:
         self._folder = run_folder
         self._families = data.families
-        self._kept = KeptStudents.open(run_folder, data.families)
+        self._kept = StudentRows.open(run_folder, data.families)
         self._manifests = manifests
         self._files = {
             family: StudentFile(

@@ -25,7 +25,7 @@ class StudentsError(FedstillError):
     """A device is asked for a student that it does not have, or has not kept."""
 
 
-class KeptStudents:
+class StudentRows:
     """The rows of the devices that keep their students.
 
     Attributes:
@@ -43,7 +43,7 @@ class KeptStudents:
                 self._rows[members] = np.arange(len(members), dtype=np.int32)
 
     @classmethod
-    def open(cls, run_folder: Path, families: FamilyColumn) -> KeptStudents:
+    def open(cls, run_folder: Path, families: FamilyColumn) -> StudentRows:
         """Those of a run; all, unless `keep_only` was told of fewer.
 
         Raises:

@@ -19,7 +19,7 @@ from fedstill_proto.package.artifact import StudentManifest, decode_parameters, 
 
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.fleet_starts import keep_start, kept_start
-from fedstill_sim.engine.kept_students import KeptStudents
+from fedstill_sim.engine.kept_students import StudentRows
 from fedstill_sim.engine.prefixed import know_prefixed
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
@@ -108,7 +108,7 @@ class OpenRun:
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
         self._data = data = load_fleet(training_data_folder(run_folder), is_checked=True)
-        self._kept = KeptStudents.open(run_folder, data.families)
+        self._kept = StudentRows.open(run_folder, data.families)
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))

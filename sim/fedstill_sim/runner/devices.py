@@ -25,7 +25,7 @@ from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
-from fedstill_sim.engine.kept_students import KeptStudents, keep_only
+from fedstill_sim.engine.kept_students import StudentRows, keep_only
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pending_replies import PendingReplies
 from fedstill_sim.folder import BASELINES_FOLDER, DATA_FOLDER, DEVICES_FOLDER
@@ -134,7 +134,7 @@ def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[in
     columns = ColumnsStore(run.folder / DEVICES_FOLDER, devices=len(names))
     if columns.exists:
         data = load_fleet(run.folder / DATA_FOLDER)
-        keeps = KeptStudents.open(run.folder, data.families).are_kept
+        keeps = StudentRows.open(run.folder, data.families).are_kept
         return np.flatnonzero(columns.last().installed & keeps).tolist()
     store = RunStore(run.folder)
     try:
