@@ -17,7 +17,7 @@ from fedstill_server.families import FAMILIES
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import RunConfig, resolve
 from fedstill_sim.data.columns.families import FamilyColumn
-from fedstill_sim.data.fleet import FleetData, FleetDataError
+from fedstill_sim.data.fleet import MOST_LISTED, FleetData, FleetDataError
 from fedstill_sim.progress import RunProgress, show_progress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.run_result import RoundResult
@@ -171,7 +171,7 @@ def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[st
         places[name] = place
         for device in student.devices:
             if device not in data.device_names:
-                raise unknown_name(f"students: {name}: device", device, data.device_names)
+                raise unknown_name(f"students: {name}: device", device, data.device_names[:MOST_LISTED])
             if device in of_device:
                 raise FleetDataError(f"students: device {device!r} has both {of_device[device]} and {name}")
             of_device[device] = name

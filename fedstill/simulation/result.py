@@ -12,7 +12,13 @@ import numpy as np
 from fedstill_proto.errors import FedstillError, unknown_name
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.system.extras import explain_missing
-from fedstill_sim.results.device_results import MOST_INLINE, names_of
+from fedstill_sim.results.device_results import (
+    MOST_INLINE,
+    DeviceFigures,
+    DeviceResult,
+    families_of,
+    names_of,
+)
 from fedstill_sim.results.readable import readable_percent
 from fedstill_sim.results.run_result import BaselineResult, FinalResult, RoundResult, RunResult
 
@@ -60,6 +66,49 @@ class Rounds(Sequence[RoundResult]):
         return pd.DataFrame(lines, columns=names).set_index("round")
 
 
+class Devices(Sequence[DeviceResult]):
+    """The devices of a run, in the fleet's order; those of a large fleet are made when they are asked for."""
+
+    def __init__(self, devices: Sequence[DeviceResult]) -> None:
+        self._devices = devices
+
+    @overload
+    def __getitem__(self, place: int) -> DeviceResult: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[DeviceResult]: ...
+
+    def __getitem__(self, place: int | slice) -> DeviceResult | Sequence[DeviceResult]:
+        return self._devices[place]
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def __repr__(self) -> str:
+        return f"<Devices: {len(self):,}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a line a device, with its name as index; accuracies that are not known are NaN.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        with explain_missing("to_pandas"):
+            import pandas as pd
+        figures, families = DeviceFigures.of(self._devices), families_of(self._devices)
+        return pd.DataFrame(
+            {
+                "family": pd.Categorical.from_codes(families.codes, list(families.names)),
+                "train_examples": figures.train_examples,
+                "test_examples": figures.test_examples,
+                "personal_accuracy": figures.personal_accuracy,
+                "global_accuracy": figures.global_accuracy,
+                "summaries_counted": figures.summaries_counted,
+            },
+            index=pd.Index(list(names_of(self._devices)), name="name"),
+        )
+
+
 class Result:
     """A finished run.
 
@@ -84,6 +133,11 @@ class Result:
     def rounds(self) -> Rounds:
         """The rounds."""
         return Rounds(self.run.rounds)
+
+    @property
+    def devices(self) -> Devices:
+        """The devices: their data, and how their students ended."""
+        return Devices(self.run.devices)
 
     @property
     def baselines(self) -> Mapping[str, BaselineResult]:

@@ -22,6 +22,7 @@ from fedstill_sim.results.device_results import BaselineTable, DeviceTable
 from fedstill_sim.results.json_files import ResultError
 from fedstill_sim.results.run_result import RunResult, read_result, write_result
 
+from fedstill.simulation.result import Devices
 from tests.sim.sample_results import sample_result
 
 MILLION = 1_000_000
@@ -264,3 +265,17 @@ def test_a_million_devices_make_a_small_report_in_seconds(tmp_path: Path) -> Non
     assert took < 15  # 2 s on a quiet core
     assert "measured on 10,000 of 1,000,000 devices, ± 0.2 points" in page
     assert (tmp_path / "devices.npz").stat().st_size < 100 * MILLION
+
+
+def test_devices_are_a_table_for_who_reads_tables() -> None:
+    pytest.importorskip("pandas")
+    devices = Devices(DeviceTable(columns_of(6, measured=4)))
+
+    frame = devices.to_pandas()
+
+    assert len(devices) == 6
+    assert frame.index.tolist() == [f"device-{number}" for number in range(6)]
+    assert frame.family.tolist() == ["mlp-small", "cnn"] * 3
+    assert frame.personal_accuracy.notna().sum() == 4
+    listed = Devices(tuple(devices)).to_pandas()
+    assert listed.astype(str).equals(frame.astype(str))

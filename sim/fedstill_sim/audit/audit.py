@@ -41,7 +41,7 @@ from fedstill_sim.audit.result import AuditResult, promise_of
 from fedstill_sim.audit.seen_vectors import SeenVectors
 from fedstill_sim.audit.shadow_fleet import ShadowFleet
 from fedstill_sim.config import RunConfig
-from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.fleet import MOST_LISTED, FleetData
 from fedstill_sim.data.pools import DEFAULT_ALPHA
 
 _DIRECTIONS = 96  # in which the answers of a round are seen, and then those of all rounds
@@ -158,7 +158,7 @@ def _watched(data: FleetData, name: str | None) -> int:
         order = np.argsort(data.train.counts, kind="stable")
         return int(order[len(order) // 2])
     if name not in data.device_names:
-        raise unknown_name("--watch", name, data.device_names)
+        raise unknown_name("--watch", name, data.device_names[:MOST_LISTED])
     return data.device_names.index(name)
 
 

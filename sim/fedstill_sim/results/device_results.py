@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array
 
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.results.device_columns import DeviceColumns
 from fedstill_sim.results.json_files import ResultError
 
@@ -136,12 +137,16 @@ class DeviceFigures:
         summaries_counted: Whole numbers [devices]; 0 of a baseline.
         class_counts: Whole numbers [devices, classes], without classes where there are none, as of a
             baseline.
+        train_examples: Whole numbers [devices].
+        test_examples: The same of those that a device is tested on.
     """
 
     personal_accuracy: Float64Array
     global_accuracy: Float64Array
     summaries_counted: npt.NDArray[np.integer]
     class_counts: npt.NDArray[np.integer]
+    train_examples: npt.NDArray[np.integer]
+    test_examples: npt.NDArray[np.integer]
 
     @classmethod
     def of(cls, devices: Sequence[DeviceResult] | Sequence[BaselineDevice]) -> DeviceFigures:
@@ -154,6 +159,8 @@ class DeviceFigures:
                 columns.global_accuracy,
                 columns.summaries_counted if own else np.zeros(len(columns), np.int64),
                 columns.class_counts if own else np.zeros((len(columns), 0), np.int64),
+                columns.train_examples,
+                columns.test_examples,
             )
         counts = [getattr(device, "class_counts", ()) for device in devices]
         most = max(map(len, counts), default=0)
@@ -163,7 +170,16 @@ class DeviceFigures:
             np.array([_number(device.global_accuracy) for device in devices], np.float64),
             np.array([getattr(device, "summaries_counted", 0) for device in devices], np.int64),
             filled.reshape(len(counts), most),
+            np.array([getattr(device, "train_examples", 0) for device in devices], np.int64),
+            np.array([getattr(device, "test_examples", 0) for device in devices], np.int64),
         )
+
+
+def families_of(devices: Sequence[DeviceResult]) -> FamilyColumn:
+    """The student family of each device, whatever holds them."""
+    if isinstance(devices, DeviceTable):
+        return devices.columns.families
+    return FamilyColumn.of([device.family for device in devices])
 
 
 def names_of(devices: Sequence[DeviceResult] | Sequence[BaselineDevice]) -> Sequence[str]:
