@@ -376,6 +376,7 @@ def _cohort(asked: RunOptions) -> CohortRule:
         goal_count=asked.goal_count,
         fraction=_chosen(asked.participation, 0.0),
         over_selection=asked.over_selection,
+        select=asked.select,
     )
     return rule if asked.deadline is None else replace(rule, deadline_s=asked.deadline)
 

@@ -86,6 +86,7 @@ def options_of_config(config: FleetConfig) -> RunOptions:
         over_selection=config.cohort.over_selection,
         deadline=config.cohort.deadline_s,
         participation=config.cohort.fraction,
+        select=config.cohort.select,
         mode=config.mode,
         buffer=None if asynchronous is None else asynchronous.buffer,
         max_age=None if asynchronous is None else asynchronous.max_age,

@@ -26,6 +26,7 @@ from fedstill_server.teachers.registry import require_network
 
 STARTS = ("distilled", "random")
 MODES = ("rounds", "async")
+SELECTIONS = ("random", "oort")
 _SUM_NOISE = {"central": SumNoise.NONE, "local": SumNoise.OWN, "distributed": SumNoise.SHARED}
 
 
@@ -42,6 +43,7 @@ class CohortRule:
     fraction: float = 0.0  # the same as a share of the devices that are there; 0 is off
     over_selection: float = 1.0  # devices asked for each summary wanted
     deadline_s: float = 600.0
+    select: str = "random"  # or "oort": devices whose answers say much, and come soon (rounds/oort.py)
 
     def __post_init__(self) -> None:
         _check(self.goal_count >= 0, "goal_count", self.goal_count, "0 (all devices) or a number of devices")
@@ -59,6 +61,14 @@ class CohortRule:
             "a factor of 1 or more",
         )
         _check(0 < self.deadline_s < math.inf, "deadline_s", self.deadline_s, "a number of seconds above 0")
+        _check(self.select in SELECTIONS, "select", self.select, f"one of {', '.join(SELECTIONS)}")
+        asks_all = self.goal_count == 0 and self.fraction == 0
+        _check(
+            self.select == "random" or not asks_all,
+            "select",
+            self.select,
+            "random where every device is asked; give --goal-count or --participation",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +219,8 @@ class FleetConfig:
 
         bounded = not (self.continuous and self.privacy is not None)
         _check(bounded, "continuous", self.continuous, "there with privacy, whose noise is of so many rounds")
+        if self.cohort.select != "random":
+            self._check_selection()
         if self.privacy is None:
             _check(self.secure_sums is None, "secure_sums", self.secure_sums, "there without privacy")
         elif self.privacy.mode == "distributed":
@@ -216,6 +228,21 @@ class FleetConfig:
         elif self.privacy.mode == "central" and self.secure_sums is not None:
             fold = self.secure_sums.fold  # of anything else, the noise would have to be another
             _check(fold == "mean", "secure_sums.fold", fold, "mean, the fold of sums without noise")
+
+    def _check_selection(self) -> None:
+        """Refuse to choose devices by answers that the server is not to look at."""
+        select = self.cohort.select
+        _check(self.mode == "rounds", "cohort.select", select, "random in mode async, without cohorts")
+        if self.privacy is not None:
+            hidden = {
+                "central": "whom it asks would tell of single answers, which only their noised sum may",
+                "local": "answers are noise to the server",
+                "distributed": "the server sees sums alone",
+            }[self.privacy.mode]
+            raise ConfigError(
+                f"cohort.select: {select!r} is not random, the selection with privacy: {hidden}; "
+                "leave --select or --privacy out"
+            )
 
     @property
     def own_rounds(self) -> int:

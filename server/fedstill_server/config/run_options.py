@@ -18,7 +18,7 @@ from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.fleet import DEVICES, MODES, STARTS
+from fedstill_server.config.fleet import DEVICES, MODES, SELECTIONS, STARTS
 from fedstill_server.config.options import check_options, no_option, option, options_of
 from fedstill_server.consensus.group_means import GROUP_FOLDS
 from fedstill_server.privacy.rule import MODES as PRIVACY_MODES
@@ -270,6 +270,13 @@ class RunOptions:
         "Share of the devices that a round asks (or that work at a time in mode async); all if none.",
         least=0,
         most=1,
+        panel=ROUND,
+    )
+    select: str = option(
+        "random",
+        "Whom a round asks: random, or oort, those whose answers say much and come soon (arXiv 2010.06081); "
+        "it needs --goal-count or --participation, and is not there with --privacy.",
+        choices=SELECTIONS,
         panel=ROUND,
     )
     mode: str = option(

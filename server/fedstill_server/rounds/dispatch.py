@@ -6,7 +6,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fedstill_proto.arrays import ParameterSpec, parameter_specs
@@ -82,6 +82,7 @@ class RoundReplies:
         uplink_bytes: Bytes of all replies.
         downlink_bytes: Bytes of all tasks, those that were sent again included.
         base_tables: What is held of the devices from now on.
+        seconds: How long each that was asked took to answer, or was waited for, by the run's clock.
     """
 
     counted: Sequence[Answer]
@@ -97,6 +98,7 @@ class RoundReplies:
     uplink_bytes: int
     downlink_bytes: int
     base_tables: BaseTables
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class TaskKey(NamedTuple):
@@ -133,6 +135,11 @@ class TaskDispatcher:
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
         self._places = math.prod(label_shape(config))  # labels of an example
         self._size_limit_bytes = 0  # of the largest answer so far
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether seconds say something of devices: in a real fleet, and where time is virtual."""
+        return self._registered is not None or isinstance(self.clock, SettableClock)
 
     def resume(self, checkpoint: Checkpoint, state_of: Callable[[int], FleetState | None]) -> None:
         """Go on after a checkpoint.
@@ -264,6 +271,8 @@ class OpenRound:
         self._told: dict[bytes, BaseTable] = {}  # what this round tells, by its digest
         self._sent_bytes = 0
         self._overdue = dispatcher.overdue_answers()
+        self._asked_s = 0.0  # when devices were asked last
+        self._arrived_s: dict[str, float] = {}  # when each device's answer was let in
 
     @property
     def waiting(self) -> dict[str, Question]:
@@ -291,6 +300,7 @@ class OpenRound:
                 member.device, member.node, expected, key.newcomer, now_s, key.base_round
             )
         self.gate.ask(questions)
+        self._asked_s = now_s
         self._watch(questions)
         self.asked.update(member.device for member in members)
         self.asked_by_family.update(member.family for member in members)
@@ -317,6 +327,9 @@ class OpenRound:
                         continue
                 together.append(reply)
             self.gate.admit_all(together)
+            now_s = self._dispatcher.clock.now_s()
+            for answer in self.gate.answers[len(self._arrived_s) :]:
+                self._arrived_s[answer.device] = now_s
             self.installed |= {answer.device for answer in self.gate.answers}
             events.publish(
                 events.Collected(
@@ -369,7 +382,15 @@ class OpenRound:
             uplink_bytes=gate.uplink_bytes + sum(map(bytes_in, self._overdue)),
             downlink_bytes=self._sent_bytes + self._retry.sent_bytes - self._retried_bytes_before,
             base_tables=self._current_tables(),
+            seconds=self._seconds(),
         )
+
+    def _seconds(self) -> dict[str, float]:
+        """How long each device took, or was waited for; nothing in a simulation in which no time passes."""
+        if not self._dispatcher.is_timed:
+            return {}
+        now_s = self._dispatcher.clock.now_s()
+        return {device: self._arrived_s.get(device, now_s) - self._asked_s for device in self.asked}
 
     def _current_tables(self) -> BaseTables:
         """What is held of the devices from now on."""

@@ -15,6 +15,7 @@ from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.methods import Method
 from fedstill_server.rounds.account import Head
 from fedstill_server.rounds.base_tables import BaseTables
+from fedstill_server.rounds.oort import UtilityState
 from fedstill_server.rounds.round_record import DeviceAccuracy, MeasuredDevices, Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
 from fedstill_server.state import FleetState
@@ -64,6 +65,7 @@ class FoldedRound:
         clock_s: The time, where the fleet has a clock of its own.
         account: The head of the account of noised releases, where there is one.
         withholds: Whether the record leaves out what comes of single answers.
+        selection: What selection by utility remembers from now on.
     """
 
     consensus: Statistics
@@ -86,6 +88,7 @@ class FoldedRound:
     clock_s: float | None = None
     account: Head | None = None
     withholds: bool = False
+    selection: UtilityState | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

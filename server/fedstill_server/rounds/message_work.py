@@ -23,6 +23,7 @@ from fedstill_server.consensus.group_means import GROUP_FOLDS, GroupFold
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.methods import Method
 from fedstill_server.rounds.account import Account
+from fedstill_server.rounds.answer_utility import statistical_utilities
 from fedstill_server.rounds.asynchronous import Asynchronous
 from fedstill_server.rounds.bounded_fold import bounded_consensus
 from fedstill_server.rounds.clock import SettableClock
@@ -30,6 +31,7 @@ from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispa
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.fleet_work import FoldedRound, Measured, Stopwatch
 from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
+from fedstill_server.rounds.oort import UtilityState
 from fedstill_server.rounds.pacing import Pacing
 from fedstill_server.rounds.private_fold import PrivateFold, part_of
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
@@ -185,7 +187,18 @@ class MessageWork:
             clock_s=clock.now_s() if isinstance(clock, SettableClock) else None,
             account=None if self._account is None else self._account.head,
             withholds=released is not None or self._withholds,
+            selection=self._selection(method, before, replies),
         )
+
+    def _selection(self, method: Method, before: Checkpoint, replies: RoundReplies) -> UtilityState | None:
+        """What selection by utility remembers after a round."""
+        if self._config.cohort.select != "oort":
+            return None
+        number = before.round + 1
+        summaries = {answer.device: answer.summary for answer in replies.counted}
+        said = statistical_utilities(method, summaries, before.state, round_number=number)
+        known = before.selection or UtilityState()
+        return known.after(number, asked=replies.asked_devices, statistical=said, seconds=replies.seconds)
 
     @property
     def _withholds(self) -> bool:

@@ -129,7 +129,13 @@ class RunLoop:
             state = method.learn(state, folded.consensus, round_number=number)
         watch.lap("learn")
         after = Checkpoint(
-            number, state, folded.installed, folded.pending, folded.clock_s or 0.0, folded.base_tables
+            number,
+            state,
+            folded.installed,
+            folded.pending,
+            folded.clock_s or 0.0,
+            folded.base_tables,
+            selection=folded.selection,
         )
         compares = self._method.compares_after(number)
         measured = self._work.measure(after) if compares or self._is_measured(number) else Measured()
@@ -147,6 +153,7 @@ class RunLoop:
                 pending=folded.pending,
                 base_tables=folded.base_tables,
                 account=folded.account,
+                selection=folded.selection,
             )
         self._work.committed(number)
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))

@@ -40,6 +40,7 @@ from fedstill_proto.system.sealed import (
 from fedstill_server.config.codec import from_json
 from fedstill_server.rounds.account import Account, Head
 from fedstill_server.rounds.base_tables import BaseTables
+from fedstill_server.rounds.oort import UtilityState
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.told_labels import LastTold
 from fedstill_server.state import Arrays, FleetState
@@ -81,6 +82,7 @@ class Checkpoint:
         clock_s: The time of a Grid that has a clock of its own; else 0.
         base_tables: What is held of the devices for delta coding.
         generation: Of the fleet's configuration, whose rounds go on from here.
+        selection: What selection by utility remembers; None where devices are drawn at random.
     """
 
     round: int
@@ -90,6 +92,7 @@ class Checkpoint:
     clock_s: float = 0.0
     base_tables: BaseTables = field(default_factory=BaseTables)
     generation: int = FIRST_GENERATION
+    selection: UtilityState | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ class _Devices:
     installed: tuple[str, ...]
     pending: tuple[Pending, ...]
     last_told: Mapping[str, LastTold] = field(default_factory=dict)
+    selection: UtilityState | None = None
 
 
 class RunStore:
@@ -191,6 +195,7 @@ class RunStore:
         pending: Iterable[Pending] = (),
         base_tables: BaseTables | None = None,
         account: Head | None = None,
+        selection: UtilityState | None = None,
     ) -> None:
         """Make `state` the state after a round; when this returns, a crash cannot undo it.
 
@@ -202,6 +207,7 @@ class RunStore:
             pending: Questions that are still open.
             base_tables: What is held of the devices for delta coding.
             account: The head of the account of noised releases, where there is one.
+            selection: What selection by utility remembers.
         """
         name, tables_sha256 = _name_of(round_number), None
         base_tables = base_tables or BaseTables()
@@ -217,6 +223,7 @@ class RunStore:
             installed=tuple(sorted(installed)),
             pending=tuple(pending),
             last_told=base_tables.told.devices,
+            selection=selection,
         )
         write_sealed_json(self._checkpoints / f"{name}.json", asdict(devices))
         committed = _Committed(
@@ -321,6 +328,7 @@ class RunStore:
                 (committed.record or {}).get("clock_s") or 0.0,
                 self._base_tables(committed, devices),
                 committed.generation,
+                devices.selection,
             )
         raise RunStoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact ({damage}); "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fedstill_server.rounds import events
 from fedstill_server.rounds.dispatch import RoundReplies, TaskDispatcher
+from fedstill_server.rounds.oort import UtilityState, select_by_utility
 from fedstill_server.rounds.roster import Member
 from fedstill_server.rounds.run_store import Checkpoint
 from fedstill_server.rounds.sampling import counted_answers, goal_of, select_cohort
@@ -24,6 +25,10 @@ class Synchronous:
         config = self._dispatcher.config
         rule, number = config.cohort, before.round + 1
         cohort = select_cohort(members, rule, seed=config.seed, round_number=number)
+        if rule.select == "oort":
+            known = before.selection or UtilityState()
+            wanted = len(cohort)
+            cohort = select_by_utility(members, wanted, known, seed=config.seed, round_number=number)
         goal = goal_of(rule, len(members))
         events.publish(events.RoundStarted(round=number, rounds=config.rounds, asked=len(cohort)))
         open_round = self._dispatcher.begin(before, keep=self.keeps)

@@ -49,6 +49,7 @@ def why_no_stacks(fleet: FleetConfig, behaviour: FleetBehaviour, method: Method)
         "in mode async answers arrive one by one": fleet.mode != "rounds",
         "some devices lie, each with its own answer": behaviour.lies,
         "devices come and go, and take their time": behaviour.takes_time,
+        "devices are selected by what each has answered": fleet.cohort.select != "random",
         "with privacy, noise is added to single answers or to their sum": fleet.privacy is not None,
         "answers are coded against those before": fleet.uplink.delta or getattr(codec, "delta", False),
         f"method {name!r} asks the students that devices send": method.runs_students,
