@@ -18,6 +18,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fedstill_sim.plan.planning import make_plan
@@ -30,7 +31,12 @@ from fedstill_sim.traces.generated import TraceGenerator
 from fedstill_sim.traces.writing import write_trace
 
 MOST_OFF = 0.2
-_METHOD = {"method": "class-logits", "families": "mlp-small", "baselines": (), "evaluate_every": 0}
+_METHOD: dict[str, Any] = {
+    "method": "class-logits",
+    "families": "mlp-small",
+    "baselines": (),
+    "evaluate_every": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Case:
     devices: int
     rounds: int
     seed: int
-    options: dict[str, object]  # of a run and of a plan, by the same names
+    options: dict[str, Any]  # of a run and of a plan, by the same names
 
 
 def cases(folder: Path) -> list[Case]:
@@ -114,7 +120,7 @@ def write_fedscale(folder: Path, *, devices: int, seed: int) -> None:
     (folder / "client_device_capacity.json").write_text(json.dumps(capacity, indent=1))
 
 
-def simulated(folder: Path, *, devices: int, rounds: int, seed: int, **options: object) -> RunResult:
+def simulated(folder: Path, *, devices: int, rounds: int, seed: int, **options: Any) -> RunResult:
     """A run of the simulator."""
     request = RunRequest(
         dataset="digits", devices=devices, rounds=rounds, seed=seed, tradeoff=False, **_METHOD, **options
@@ -140,7 +146,7 @@ def main() -> None:
         print("| trace | devices, rounds | plan, days | simulator, days | plan / simulator |")
         print("|---|---|---|---|---|")
         for place, case in enumerate(cases(folder)):
-            known = {"trace": case.trace, "devices": case.devices, "rounds": case.rounds}
+            known: dict[str, Any] = {"trace": case.trace, "devices": case.devices, "rounds": case.rounds}
             options = PlanOptions(run=str(pilot), **known, **case.options)
             days = make_plan(PlanRequest.of(options)).days
             result = simulated(

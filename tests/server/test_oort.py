@@ -11,6 +11,7 @@ from fedstill_server.config.fleet import CohortRule, ConfigError, FleetConfig
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.answer_utility import _apart
+from fedstill_server.rounds.events import Event, RoundFinished, subscribe
 from fedstill_server.rounds.oort import (
     PACED_ROUNDS,
     DeviceUtility,
@@ -19,6 +20,7 @@ from fedstill_server.rounds.oort import (
     select_by_utility,
     utilities,
 )
+from fedstill_server.state import digest_of
 
 from tests.server.scripted_fleet import fleet_config
 from tests.server.timed_fleet import Plan, play_timed
@@ -147,6 +149,26 @@ def test_a_run_asks_the_fast_more_often_and_remembers_whom(tmp_path: Path) -> No
     assert slow < 12
     _, again, _ = play_timed(tmp_path / "again", plan, config)
     assert [record.counted for record in again] == [record.counted for record in records]
+
+
+def test_a_killed_run_asks_whom_it_would_have_asked(tmp_path: Path) -> None:
+    plan = Plan([10.0] * 4 + [100.0] * 4)
+    cohort = CohortRule(goal_count=2, over_selection=1.5, deadline_s=1000.0, select="oort")
+    config = fleet_config("public-logits", cohort=cohort, rounds=12)
+    whole, records, _ = play_timed(tmp_path / "whole", plan, config)
+
+    class Killed(Exception):
+        pass
+
+    def kill(event: Event) -> None:
+        if isinstance(event, RoundFinished) and event.record.round == 7:
+            raise Killed
+
+    with subscribe(kill), pytest.raises(Killed):
+        play_timed(tmp_path / "killed", plan, config)
+    state, resumed, _ = play_timed(tmp_path / "killed", plan, config)
+    assert [record.counted for record in resumed] == [record.counted for record in records]
+    assert digest_of(state.flat()) == digest_of(whole.flat())
 
 
 def test_random_is_the_default() -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fedstill_proto.errors import FedstillError
@@ -376,7 +377,7 @@ def _rule(options: PlanOptions, pilot: PilotRun | None) -> TraceRule:
     if source.partition(":")[0] != GENERATED and not Path(source).exists():
         raise ConfigError(f"--trace {source}: no such folder or file; name one, or generated")
 
-    asked = {
+    asked: dict[str, Any] = {
         "when": options.trace_when,
         "interrupted": options.interrupted,
         "rounds_a_day": options.rounds_a_day,

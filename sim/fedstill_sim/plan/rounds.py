@@ -89,7 +89,10 @@ def planned_rounds(
     devices = schedule.windows.devices
     busy_until = np.zeros(devices)
     tasks, answers = np.zeros(devices, np.int64), np.zeros(devices, np.int64)
-    started, ended, asked, answered = [], [], [], []
+    started: list[float] = []
+    ended: list[float] = []
+    asked: list[int] = []
+    answered: list[int] = []
     now_s = 0.0
     for number in range(1, rounds + 1):
         now_s, there = _begin(schedule, pace, now_s, ended, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,8 @@ def run_energy(
     """
     tasks, worked, answers = _counts(folder, counted.astype(np.int64))
     joules = _joules(config, VirtualFleet(folder, config, data, stack_sizes), records, tasks, worked, answers)
-    np.savez(folder / ENERGY_FILE, tasks=tasks, answers=answers, **joules)
+    columns: dict[str, Any] = {"tasks": tasks, "answers": answers, **joules}
+    np.savez(folder / ENERGY_FILE, **columns)
     whole = np.sum(list(joules.values()), axis=0)
     days = (records[-1].clock_s or 0.0) / DAY_S if records else 0.0
     share = config.simulation.energy.battery_share(whole)
@@ -94,7 +96,7 @@ def _joules(
     values = (
         rule.computing_j(work.training * worked),
         rule.computing_j(work.answering * worked),
-        receiving_j(down * tasks, down_mbps, network, tasks.astype(np.float64)),
-        sending_j(up * answers, up_mbps, network, answers.astype(np.float64)),
+        receiving_j(np.asarray(down * tasks, np.float64), down_mbps, network, tasks.astype(np.float64)),
+        sending_j(np.asarray(up * answers, np.float64), up_mbps, network, answers.astype(np.float64)),
     )
     return dict(zip(PHASES, values, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fedstill_proto.package.artifact import load_artifact
@@ -72,7 +73,8 @@ class VirtualFleet:
     def keep_work(self, pending: PendingReplies) -> None:
         """Keep what each device did, of a run whose rounds are over."""
         if self.config.simulation.trace is not None:
-            np.savez(self.folder / WORK_FILE, **pending.work_counts(self.config.simulation.devices))
+            counts: dict[str, Any] = dict(pending.work_counts(self.config.simulation.devices))
+            np.savez(self.folder / WORK_FILE, **counts)
 
     def work(self) -> RoundArithmetic:
         """The arithmetic of a round of each device, once the run's artifacts are built."""

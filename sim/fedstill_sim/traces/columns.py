@@ -59,7 +59,7 @@ class Windows:
     @functools.cached_property
     def _keys(self) -> Floats:
         """Starts of all devices in one rising order: a search for a device's second finds its window."""
-        return self._owners * self._stride + self.start_s
+        return np.asarray(self._owners * self._stride + self.start_s)
 
     @functools.cached_property
     def _stride(self) -> float:
@@ -69,13 +69,13 @@ class Windows:
     def _before(self) -> Floats:
         """Seconds of a device's windows before each of them [windows]."""
         running = np.concatenate([[0.0], np.cumsum(self.end_s - self.start_s)])
-        return running[:-1] - running[self.offsets[self._owners]]
+        return np.asarray(running[:-1] - running[self.offsets[self._owners]])
 
     @functools.cached_property
     def total_s(self) -> Floats:
         """Seconds of each device's windows in a span [devices]."""
         running = np.concatenate([[0.0], np.cumsum(self.end_s - self.start_s)])
-        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+        return np.asarray(running[self.offsets[1:]] - running[self.offsets[:-1]])
 
     def there(self, now_s: float) -> Mask:
         """Which devices may be asked now [devices]."""

@@ -222,8 +222,8 @@ def _span_of(path: Path, end: Floats) -> float:
     """The span that trace.json states, else whole days that hold all sessions."""
     if not path.exists():
         return max(math.ceil(float(end.max()) / DAY_S), 1) * DAY_S
-    span_s = _document(path).get("span_s")
-    if type(span_s) not in (int, float) or not 0 < span_s < math.inf:
+    span_s: Any = _document(path).get("span_s")
+    if not _is_amount(span_s):
         raise TraceError(
             f"{path}: span_s {span_s!r} is no number of seconds above 0; write the trace's length"
         )
@@ -402,9 +402,13 @@ def _seconds(entry: Any, field: str, at: Callable[[], _Place]) -> list[float]:
 
 
 def _positive(entry: Any, field: str, at: Callable[[], _Place]) -> float:
-    value = entry.get(field) if isinstance(entry, dict) else None
-    if type(value) not in (int, float) or not 0 < value < math.inf:
+    value: Any = entry.get(field) if isinstance(entry, dict) else None
+    if not _is_amount(value):
         raise at().refuse(
             field, value, "is no number above 0", "write what was measured, or remove the device"
         )
     return float(value)
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf

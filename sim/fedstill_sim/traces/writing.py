@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fedstill_sim.traces.columns import NETWORKS, FleetTrace
+from fedstill_sim.traces.columns import NETWORKS, FleetTrace, Floats
 from fedstill_sim.traces.reading import (
     ABOUT_FILE,
     DEVICE_COLUMNS,
@@ -47,7 +48,8 @@ def write_trace(trace: FleetTrace, folder: Path, *, about: str) -> None:
         file.writelines(f"{name},{start},{end},{charging}\n" for name, start, end, charging in rows)
 
 
-def _whole(seconds: np.ndarray) -> list[float] | list[int]:
+def _whole(seconds: Floats) -> list[Any]:
     """Seconds as whole numbers where all are."""
     whole = np.rint(seconds)
-    return whole.astype(np.int64).tolist() if (whole == seconds).all() else seconds.tolist()
+    values: list[Any] = (whole.astype(np.int64) if (whole == seconds).all() else seconds).tolist()
+    return values
