@@ -13,7 +13,7 @@ import numpy as np
 from fedstill_proto.arrays import Parameters
 from fedstill_server.methods import build_method
 from fedstill_server.plugins import search_current_folder
-from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
+from fedstill_server.rounds.events import Collected, Event, RoundFinished, RunStarted, subscribe
 from fedstill_server.rounds.pacing import AtOnce
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_loop import RunLoop
@@ -295,6 +295,8 @@ def _following(progress: RunProgress, label: str) -> Callable[[Event], None]:
     def follow(event: Event) -> None:
         if isinstance(event, RunStarted):
             progress.rounds(label, total=event.rounds, done=event.first_round - 1)
+        elif isinstance(event, Collected):
+            progress.devices_done(label, done=event.replied, total=event.asked)
         elif isinstance(event, RoundFinished):
             progress.round_done(label, round_result(event.record))
 
