@@ -20,7 +20,13 @@ from fedstill_sim.results.device_results import (
     names_of,
 )
 from fedstill_sim.results.readable import readable_percent
-from fedstill_sim.results.run_result import BaselineResult, FinalResult, RoundResult, RunResult
+from fedstill_sim.results.run_result import (
+    BaselineResult,
+    FinalResult,
+    RoundResult,
+    RunResult,
+    result_document,
+)
 
 from fedstill.models import PackagedStudent
 
@@ -231,7 +237,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that result.json holds."""
-        return dataclasses.asdict(self.run)
+        document: dict[str, Any] = result_document(self.run)
+        return document
 
     def __repr__(self) -> str:
         final = self.final

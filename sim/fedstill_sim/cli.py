@@ -493,9 +493,9 @@ def _finish_comparison(folder: Path, shown: OutputOptions, many: ManyRunsOptions
 
 def _brief(result: Any) -> dict[str, Any]:
     """A result without what grows with rounds and devices: result.json has those."""
-    import dataclasses
+    from fedstill_sim.results.run_result import result_document
 
-    document = dataclasses.asdict(result)
+    document = result_document(result)
     baselines = {
         name: {key: value for key, value in one.items() if key not in ("rounds", "devices")}
         for name, one in document["baselines"].items()

@@ -175,6 +175,11 @@ class DeviceFigures:
         )
 
 
+def listed(devices: Sequence[Device]) -> Sequence[Device]:
+    """A few devices as objects, which is what reading result.json gives; many as they are."""
+    return tuple(devices) if len(devices) <= MOST_INLINE else devices
+
+
 def families_of(devices: Sequence[DeviceResult]) -> FamilyColumn:
     """The student family of each device, whatever holds them."""
     if isinstance(devices, DeviceTable):

@@ -362,20 +362,35 @@ class RunResult:
     device_file: DeviceFile | None = None
 
 
-def write_result(result: RunResult, path: Path) -> None:
+def write_result(result: RunResult, path: Path) -> RunResult:
     """Write a result.json whole: a reader sees the old file or the new one, never a part.
 
     More than MOST_INLINE devices become columns in files beside it, which are written before.
+
+    Returns:
+        The result, which knows these files.
     """
-    own = keep_devices(result.devices, path.with_name(COLUMNS_FILE))
     baselines = {}
     for method, baseline in result.baselines.items():
         file = keep_devices(baseline.devices, path.with_name(f"devices-{file_name(method)}.npz"))
-        devices = () if file else tuple(baseline.devices)
-        baselines[method] = dataclasses.replace(baseline, devices=devices, device_file=file)
-    listed = () if own else tuple(result.devices)
-    document = dataclasses.replace(result, devices=listed, baselines=baselines, device_file=own)
-    write_json(path, dataclasses.asdict(document))
+        baselines[method] = dataclasses.replace(baseline, device_file=file)
+    own = keep_devices(result.devices, path.with_name(COLUMNS_FILE))
+    written = dataclasses.replace(result, baselines=baselines, device_file=own)
+    write_json(path, result_document(written))
+    return written
+
+
+def result_document(result: RunResult) -> Json:
+    """A result as result.json has it, which lists no devices that are in files of columns."""
+    baselines = {
+        method: dataclasses.replace(baseline, devices=_listed(baseline))
+        for method, baseline in result.baselines.items()
+    }
+    return dataclasses.asdict(dataclasses.replace(result, devices=_listed(result), baselines=baselines))
+
+
+def _listed(result: RunResult | BaselineResult) -> tuple[Any, ...]:
+    return tuple(result.devices) if result.device_file is None else ()
 
 
 def read_result(path: Path) -> RunResult:

@@ -14,6 +14,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_sim.config import requested_data, resolve, write_config
 from fedstill_sim.costs.estimate import START, CostEstimate, estimated
 from fedstill_sim.costs.observed import Observations
+from fedstill_sim.data.columns.families import FamilyColumn
 from fedstill_sim.data.fleet import DeviceRows, FleetData
 from fedstill_sim.progress import RunProgress, SilentProgress
 from fedstill_sim.request import RunRequest
@@ -84,7 +85,7 @@ def first_devices(data: FleetData, devices: int) -> FleetData:
     return dataclasses.replace(
         data,
         device_names=tuple(data.device_names[device] for device in kept.tolist()),
-        families=tuple(names[code] for code in data.families.codes[kept].tolist()),
+        families=FamilyColumn.of([names[code] for code in data.families.codes[kept].tolist()]),
         train=_of(data.train, kept),
         test=_of(data.test, kept),
     )

@@ -46,6 +46,7 @@ from fedstill_sim.privacy.budget import spent_privacy
 from fedstill_sim.progress import RunProgress, SilentProgress
 from fedstill_sim.report.run_report import REPORT_FILE, write_report
 from fedstill_sim.request import RunRequest
+from fedstill_sim.results.device_results import listed
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import (
     RESULT_FILE,
@@ -170,7 +171,7 @@ def _make_result(
     on_device = computing_on(config.simulation.engine.device)
     with on_device, followed.watch(), run_workers(config, executor) as workers:
         result = _Run(folder, config, followed, label=label, executor=workers).result()
-        write_result(result, folder / RESULT_FILE)
+        result = write_result(result, folder / RESULT_FILE)
         Observations(config.simulation.command).note(Observation.of(result, folder))
         if config.simulation.keep_students == "none":
             for one in (folder, *sorted((folder / BASELINES_FOLDER).glob("*"))):
@@ -233,7 +234,7 @@ class _Run:
             tradeoff=tradeoff,
             students=students,
             data=data_result(data),
-            devices=devices,
+            devices=listed(devices),
             energy=run_energy(
                 self._folder,
                 self._config,

@@ -19,7 +19,7 @@ from fedstill_server.rounds.round_record import MeasuredDevices, RoundRecord
 from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.results.device_columns import DeviceColumns
-from fedstill_sim.results.device_results import BaselineTable, DeviceTable
+from fedstill_sim.results.device_results import BaselineTable, DeviceTable, listed
 from fedstill_sim.results.run_result import (
     AttackResult,
     BaselineResult,
@@ -218,7 +218,7 @@ def baseline_result(
         method=method,
         final=final_result(records, max_abs_logit_difference=None),
         rounds=tuple(round_result(record) for record in records),
-        devices=BaselineTable(dataclasses.replace(columns, class_counts=columns.class_counts[:, :0])),
+        devices=listed(BaselineTable(dataclasses.replace(columns, class_counts=columns.class_counts[:, :0]))),
         engine=engine,
         timing=timing(records, seconds),
     )

@@ -40,8 +40,9 @@ class FamilyColumn(Sequence[str]):
         if isinstance(families, FamilyColumn):
             return families
         numbers: dict[str, int] = {}
-        codes = [numbers.setdefault(family, len(numbers)) for family in families]
-        return cls(tuple(numbers), np.array(codes, _code_type(len(numbers))))
+        listed = [numbers.setdefault(family, len(numbers)) for family in families]
+        codes: FamilyCodes = np.array(listed, _code_type(len(numbers)))
+        return cls(tuple(numbers), codes)
 
     @classmethod
     def in_turn(cls, families: Sequence[str], *, devices: int) -> FamilyColumn:

@@ -61,7 +61,7 @@ class NumberedNames(_Names):
             return (len(self), self.prefix) == (len(other), other.prefix)
         return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __contains__(self, name: object) -> bool:
         return self._device(name) is not None
