@@ -366,7 +366,7 @@ def _trace(request: RunRequest, fleet: FleetConfig, devices: int) -> TraceRule |
     """The trace as asked for, read and checked: a hole in it is told before anything is trained."""
     if request.trace is None:
         return None
-    asked = {
+    asked: dict[str, Any] = {
         "when": request.trace_when,
         "interrupted": request.interrupted,
         "rounds_a_day": request.rounds_a_day,

@@ -243,11 +243,12 @@ class InProcessGrid(Grid):
         if self._schedule is not None:
             there = self._who_answers(self._schedule, message_type, batch, devices)
             batch, devices = [batch[place] for place in there], [devices[place] for place in there]
-        if isinstance(self._schedule, TimedSchedule) and message_type == TRAIN:
-            self._answer_in_time(self._schedule, handler, batch, devices)
+        schedule = self._schedule
+        if isinstance(schedule, TimedSchedule) and message_type == TRAIN:
+            self._answer_in_time(schedule, handler, batch, devices)
             return
         answers = handler(devices, [message.content for message in batch]) if batch else []
-        if self._schedule is None or message_type != TRAIN:
+        if schedule is None or isinstance(schedule, TimedSchedule) or message_type != TRAIN:
             for message, answer in zip(batch, answers, strict=True):
                 reply = Message(answer, reply_to=message)
                 self._replies[message.metadata.message_id] = (self._now_s(), reply)
@@ -256,7 +257,7 @@ class InProcessGrid(Grid):
             return
         # A device does one thing after the other: what it is late with first.
         began_s = [max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices]
-        due_s = np.array(began_s) + self._schedule.seconds[devices]
+        due_s = np.array(began_s) + schedule.seconds[devices]
         self._keep(batch, due_s.tolist(), devices, answers)
 
     def _answer_in_time(
@@ -285,7 +286,7 @@ class InProcessGrid(Grid):
             [batch[place] for place in sent],
             due_s[sent].tolist(),
             numbers[sent].tolist(),
-            [answers[place] for place in sent],
+            [answers[place] for place in sent.tolist()],
         )
 
     def _keep(
