@@ -193,7 +193,7 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         check_claim(out, force=shown.force)
         check_cluster(request)
         if taken(EstimateOptions, asked).dry_run:
-            _estimate(request, output)
+            _estimate(request, out, output)
             return
         from fedstill_sim.costs.words import announced
 
@@ -424,13 +424,13 @@ def _live(out: Path, progress: RunProgress, output: Output, live: LiveOptions) -
         yield watched
 
 
-def _estimate(request: RunRequest, output: Output) -> None:
+def _estimate(request: RunRequest, out: Path, output: Output) -> None:
     """Say what a run would cost."""
     from fedstill_sim.costs.words import as_document, print_estimate
     from fedstill_sim.runner.calibration import calibrated
 
     with _progress(output) as progress:
-        estimate = calibrated(request, progress)
+        estimate = calibrated(request, out, progress)
     print_estimate(output.results, estimate)
     output.document(as_document(estimate))
 
