@@ -149,8 +149,18 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_what_diverges_is_left_out_by_both(tmp_path: Path) -> None:
-    runs = both(tmp_path, method="class-logits", learning_rate=1e6, rounds=1)
-    assert len(runs[1].records[0].quarantined) > 0
+    runs = []
+    for path in (MESSAGES, STACKS):
+        folder = tmp_path / path
+        sizes = prepared(folder, method="class-logits", path=path, rounds=1)
+        own = load_fleet(folder / "data").train[5]
+        np.load(folder / "data" / "x.npy", mmap_mode="r+")[own[0]] = np.nan
+        runs.append(
+            run_rounds(folder, read_config(folder), SilentProgress(), label="test", stack_sizes=sizes)
+        )
+    (record,) = runs[1].records
+    assert len(record.quarantined) == 1
+    assert (record.replied, record.accepted) == (12, 11)
     assert_same(*runs)
 
 

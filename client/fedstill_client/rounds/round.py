@@ -25,6 +25,7 @@ from fedstill_client.model.alternation import Alternation
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.label_prior import owner_log_prior
+from fedstill_client.model.last_result import LastResult
 from fedstill_client.model.misled import misled
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.owner_share import OWNER_SHARE
@@ -41,6 +42,8 @@ from fedstill_client.rounds.own_labels import LEAST_HELD_OUT, better_alone
 from fedstill_client.rounds.personal import personal_task
 from fedstill_client.rounds.summarizer import summarize
 from fedstill_client.rounds.trained_stack import TrainedStack
+
+_SHARED_COUNTS: LastResult[IntArray] = LastResult()
 
 
 class NoStudent(FedstillError):
@@ -343,6 +346,10 @@ def _replace(owners: Parameters, students: Parameters, devices: BoolArray) -> No
         array[here] = students[name][here]
 
 
+def _is_one(student: Mapping[str, FloatArray], manifest: StudentManifest) -> bool:
+    return all(student[spec.name].shape == spec.shape for spec in manifest.parameters)
+
+
 def _stacked(student: Mapping[str, FloatArray], manifest: StudentManifest) -> Parameters:
     """A student [*shape] or students [C, *shape], as [C, *shape]."""
     return {
@@ -475,7 +482,12 @@ def evaluate(
         personal, everyone = nothing, nothing
         if personal_test is not None:
             personal = own_correct(stacked, forward, personal_test, log_prior=log_prior).sum(axis=1)
-        if global_test is not None:
+        if global_test is not None and log_prior is None and _is_one(student, manifest):
+            test = global_test  # one student of all devices, stack after stack: its answers are counted once
+            everyone = _SHARED_COUNTS.of(
+                (forward, student, *test), lambda: shared_correct(stacked, forward, *test)
+            )
+        elif global_test is not None:
             everyone = shared_correct(stacked, forward, *global_test, log_prior=log_prior)
         return personal, everyone
 

@@ -10,7 +10,11 @@ from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import ForwardPass
+from fedstill_client.model.last_result import LastResult
 from fedstill_client.model.private_stack import PrivateStack
+
+_PUBLIC_ROWS: LastResult[FloatArray] = LastResult()
+_START_LOGITS: LastResult[FloatArray] = LastResult()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +48,23 @@ class TrainedStack:
 
     def public_rows(self, rows: IntArray) -> FloatArray:
         """These rows of the public set; raises FedstillError where it has not all of them."""
-        return public_examples(self.public_x, rows, mixed=self.mixed_rows)
+        return _PUBLIC_ROWS.of(
+            (self.public_x, rows, self.mixed_rows),
+            lambda: public_examples(self.public_x, rows, mixed=self.mixed_rows),
+        )
 
     def start_logits(self, x: FloatArray) -> FloatArray:
-        """Logits [C, n, K] of the students before training, on the same examples x [n, *shape]."""
-        manifest, start = self.forward.manifest, self.started
+        """Logits [C, n, K] of the students before training, on the same examples x [n, *shape].
+
+        Of one start for all devices, stack after stack, they are computed once.
+        """
+        start = self.started
+        if all(start[spec.name].shape == spec.shape for spec in self.forward.manifest.parameters):
+            return _START_LOGITS.of((self.forward, start, x), lambda: self._start_logits(start, x))
+        return self._start_logits(start, x)
+
+    def _start_logits(self, start: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
+        manifest = self.forward.manifest
         stacked = {
             spec.name: np.ascontiguousarray(
                 np.broadcast_to(start[spec.name], (manifest.stack_size, *spec.shape))

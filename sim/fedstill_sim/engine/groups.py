@@ -110,13 +110,13 @@ def split_group(
     stacks = np.split(order, range(stack_size, len(order), stack_size))
     fewest = math.ceil(len(stacks) / _MOST_STACKS_IN_A_SHARD)
     shards = max(min(processes * _SHARDS_A_PROCESS, len(stacks)), fewest)
-    if len(stacks) < _FEWEST_STACKS_A_PROCESS and _makes_start(group.task):
+    if len(stacks) < _FEWEST_STACKS_A_PROCESS and makes_start(group.task):
         shards = fewest
     # The last stack may not be full: it ends the shard that it is dealt to.
     return [group.part(np.concatenate(stacks[shard::shards])) for shard in range(shards) if len(order)]
 
 
-def _makes_start(task: RoundTask) -> bool:
+def makes_start(task: RoundTask) -> bool:
     """Whether the devices of a task train what they start from, all the same."""
     start = task.start
     return start is not None and start.source is StartSource.INSTALLED and start.epochs > 0

@@ -32,6 +32,9 @@ def students_path(run_folder: Path, family: str) -> Path:
     return run_folder / DEVICES_FOLDER / f"{family}.f32"
 
 
+_MOST_STARTS = 4  # rounds whose starts are held in memory
+
+
 class OpenFamily:
     """The training artifact of one family at one stack size, and the file of the family's students."""
 
@@ -39,6 +42,7 @@ class OpenFamily:
         self._run_folder = run_folder
         self._artifact = load_artifact(artifact_folder(run_folder, family, stack_size))
         self._made: tuple[RoundTask, RoundTask] | None = None
+        self._starts: dict[int, Parameters] = {}  # of the last rounds
         self.manifest: StudentManifest = self._artifact.manifest
         self.prefix = prefix_of(self._artifact)
         students = students_path(run_folder, family)
@@ -78,6 +82,12 @@ class OpenFamily:
             self._made = task, replace(task, parameters=start, replace_student=True, start=None)
         return self._made[1]
 
+    def know_start(self, task: RoundTask, start: Parameters) -> None:
+        """Take the start [*shape] that another worker has made for a task, which then need not be made."""
+        if self._made is None or self._made[0] is not task:
+            ordered = {spec.name: start[spec.name] for spec in self.manifest.parameters}
+            self._made = task, replace(task, parameters=ordered, replace_student=True, start=None)
+
     def keep_start(self, task: RoundTask) -> None:
         """Keep the start that a round's task brings, if it is that of all devices."""
         if task.replace_student and not task.training.local_parameters:
@@ -85,9 +95,7 @@ class OpenFamily:
 
     def fleet(self, rounds: IntArray) -> Parameters | None:
         """What devices that last trained in these rounds [n] started from: [*shape], or [n, *shape]."""
-        starts = {
-            number: kept_start(self._run_folder, self.manifest, number) for number in set(rounds.tolist())
-        }
+        starts = {number: self._kept_start(number) for number in set(rounds.tolist())}
         found = [start for start in starts.values() if start is not None]
         if len(found) < len(starts):
             return None
@@ -95,6 +103,17 @@ class OpenFamily:
             return found[0]
         each = [starts[number] or {} for number in rounds.tolist()]
         return {name: np.stack([one[name] for one in each]) for name in found[0]}
+
+    def _kept_start(self, number: int) -> Parameters | None:
+        """What a round started from, read once: the same object for the next stack."""
+        if number not in self._starts:
+            while len(self._starts) >= _MOST_STARTS:
+                del self._starts[next(iter(self._starts))]
+            start = kept_start(self._run_folder, self.manifest, number)
+            if start is None:  # it may be there later
+                return None
+            self._starts[number] = start
+        return self._starts[number]
 
     @functools.cached_property
     def forward(self) -> Forward:
@@ -142,7 +161,12 @@ def _task(blob: bytes) -> RoundTask:
 
 def open_shard(shard: TaskShard) -> tuple[OpenRun, RoundTask]:
     """Return the shard's run and its task, which this process keeps open for the next shard."""
-    return _open_run(shard.run_folder), _task(shard.task)
+    return open_task(shard.run_folder, shard.task)
+
+
+def open_task(run_folder: Path, blob: bytes) -> tuple[OpenRun, RoundTask]:
+    """Return a run and a task, which this process keeps open for the next shard."""
+    return _open_run(run_folder), _task(blob)
 
 
 def forget_runs() -> None:

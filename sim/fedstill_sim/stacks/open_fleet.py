@@ -15,7 +15,6 @@ from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import load_artifact
-from fedstill_server.rounds.round_record import MOST_ENTRIES
 
 from fedstill_sim.data.columns.names import NumberedNames
 from fedstill_sim.data.fleet import load_fleet
@@ -31,6 +30,9 @@ from fedstill_sim.workers.growing import GrowingPool
 from fedstill_sim.workers.keeper import FileKeeper, Keeper
 from fedstill_sim.workers.pool import start_workers, workers_of
 from fedstill_sim.workers.remote import RemoteExecutor
+
+MOST_NAMED = 200
+"""Devices of a fleet whose records name each of them; those of a larger one are in columns alone."""
 
 Part = TypeVar("Part")
 
@@ -119,7 +121,7 @@ class OpenFleet:
     @property
     def lists_devices(self) -> bool:
         """Whether the fleet is so small that records name its devices."""
-        return self.devices <= MOST_ENTRIES
+        return self.devices <= MOST_NAMED
 
     def names_of(self, devices: IntArray) -> tuple[str, ...]:
         """The names of devices, in order, where records list them; else none."""

@@ -27,6 +27,7 @@ class FoldShard:
         context: The round's context (round_context.py).
         keeper: Where that is, and where answers are kept.
         stored: Whose trained students are stored [n].
+        start: The start that its devices share, where that was made before; else it is made here.
         folds: Whether answers are folded at once; otherwise they are kept, and measured for the fold.
         measures: Whether all answers that are kept count, so that their norms are those of the round.
     """
@@ -38,6 +39,26 @@ class FoldShard:
     stored: BoolArray
     folds: bool
     measures: bool
+    start: Handle | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedStart:
+    """A start to make that all devices of a task share.
+
+    Attributes:
+        run_folder: The run.
+        stack_size: Devices that one run of the family's training graph trains together.
+        task: Names the task in the round's context.
+        context: The round's context.
+        keeper: Where that is, and where the start is kept.
+    """
+
+    run_folder: Path
+    stack_size: int
+    task: str
+    context: Handle
+    keeper: Keeper
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,14 +23,15 @@ from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.state import FleetState
 
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID
+from fedstill_sim.engine.groups import makes_start
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.students import NO_STUDENT
 from fedstill_sim.stacks.open_fleet import OpenFleet
 from fedstill_sim.stacks.passes import done_by
 from fedstill_sim.stacks.round_context import context_arrays
-from fedstill_sim.stacks.shards import Arrays, FoldedShard, FoldShard, KeptShard
+from fedstill_sim.stacks.shards import Arrays, FoldedShard, FoldShard, KeptShard, SharedStart
 from fedstill_sim.stacks.tasks import CohortGroup, RoundTasks
-from fedstill_sim.stacks.work import fold_kept, fold_stacks, measure_kept
+from fedstill_sim.stacks.work import fold_kept, fold_stacks, make_start, measure_kept
 from fedstill_sim.workers.keeper import Handle, HandleLost
 
 MOST_LISTED_FAILURES = 100
@@ -106,8 +107,9 @@ class StackedRound:
         context = self._fleet.keeper.keep(context_arrays(self._state, self._tasks.blobs, self._number))
         students = self._fleet.students
         before, after = students.begin(self._number)
+        starts = self._starts(groups, context)
         shards = [
-            _Shard(ask, places, group.task.family)
+            _Shard(replace(ask, start=starts.get(group.name)), places, group.task.family)
             for group in groups
             for ask, places in self._asks(group, before, context, all_count=all_count)
         ]
@@ -151,6 +153,25 @@ class StackedRound:
         )
         whole = len(entries) == self._reasons.total()
         return LeftOutAnswers(entries, {} if whole else dict(self._reasons))
+
+    def _starts(self, groups: Sequence[CohortGroup], context: Handle) -> dict[str, Handle]:
+        """Have the starts made that all devices of a group share, each by one worker."""
+        fleet = self._fleet
+        making = fleet.largest_first(
+            [group for group in groups if makes_start(group.task)], lambda group: group.task.family
+        )
+        asks = [
+            SharedStart(
+                run_folder=fleet.folder,
+                stack_size=fleet.stack_sizes[group.task.family],
+                task=group.name,
+                context=context,
+                keeper=fleet.keeper,
+            )
+            for group in making
+        ]
+        done = done_by(fleet.executor, make_start, asks, processes=fleet.workers)
+        return {making[place].name: handle for place, made in done if (handle := made.result()) is not None}
 
     def _asks(
         self, group: CohortGroup, before: npt.NDArray[np.uint8], context: Handle, *, all_count: bool

@@ -20,16 +20,36 @@ from fedstill_server.consensus.exact_sum import ExactFold
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.rounds.reasons import TEXT_LIMIT, Reason
 
-from fedstill_sim.engine.open_run import OpenFamily, OpenRun, open_shard
+from fedstill_sim.engine.open_run import OpenFamily, OpenRun, open_shard, open_task
 from fedstill_sim.engine.shards import EvaluationCounts, TaskShard
 from fedstill_sim.engine.students import flat_parameters, named_parameters
 from fedstill_sim.engine.worker import counts_of_stack, stack_starts, student_stack
 from fedstill_sim.stacks.packing import packed, unpacked
 from fedstill_sim.stacks.round_context import RoundContext, open_context
-from fedstill_sim.stacks.shards import CountedShard, FoldedShard, FoldShard, KeptShard, LeftOut
+from fedstill_sim.stacks.shards import (
+    CountedShard,
+    FoldedShard,
+    FoldShard,
+    KeptShard,
+    LeftOut,
+    SharedStart,
+)
+from fedstill_sim.workers.keeper import Handle
 
 # What Flower's error replies of simulated devices say, which the message path quarantines.
 _ERROR_REPLY = "error 99: {}"
+
+
+def make_start(asked: SharedStart) -> Handle | None:
+    """Make the start that all devices of a task share, and keep it; None where there is none to make."""
+    context = open_context(asked.run_folder, asked.keeper, asked.context)
+    run, task = open_task(asked.run_folder, context.blobs[asked.task])
+    try:
+        made = run.family(task.family, asked.stack_size).with_start(task, run.public_x)
+    except FedstillError:  # each shard says so of its own devices
+        return None
+    handle: Handle | None = None if made is task else asked.keeper.keep(dict(made.parameters))
+    return handle
 
 
 def fold_stacks(asked: FoldShard) -> FoldedShard:
@@ -39,6 +59,8 @@ def fold_stacks(asked: FoldShard) -> FoldedShard:
     run, task = open_shard(shard)
     family = run.family(task.family, shard.stack_size)
     work = _Pass(asked, context, run, family, task, shard)
+    if asked.start is not None:
+        family.know_start(task, asked.keeper.read(asked.start))
     try:
         work.task = family.with_start(task, run.public_x)
         family.keep_start(work.task)
