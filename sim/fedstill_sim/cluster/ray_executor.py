@@ -52,8 +52,11 @@ def ray_executor(address: str, *, workers: int | None = None) -> Iterator[RayExe
     with joined(address, workers=workers) as ray:
         nodes = nodes_of(ray)
         check_nodes(ray, nodes)
-        with RayExecutor(ray, nodes, workers=workers) as executor:
+        executor = RayExecutor(ray, nodes, workers=workers)
+        try:
             yield executor
+        finally:  # after Ctrl-C, say, nobody waits for what workers are at
+            executor.shutdown(cancel_futures=True)
 
 
 @dataclass
