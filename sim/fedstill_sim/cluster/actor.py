@@ -19,6 +19,7 @@ from fedstill_sim.cluster.handles import STORES, Arrays, HandleLost, StoredHandl
 from fedstill_sim.cluster.node_folder import NodeFolder
 from fedstill_sim.cluster.payload import read_call
 from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.workers.calls import Work
 
 _KEPT_BYTES = 4  # tasks of a round, as read from the object store
 
@@ -62,15 +63,11 @@ class CallActor:
         for number in dropped:
             self._folder.drop(number)
 
-    def call(
-        self, head: bytes, buffers: Sequence[Any], stored: Mapping[str, Any]
-    ) -> tuple[Answer, Mapping[str, Arrays] | None]:
+    def call(self, work: Work, stored: Mapping[str, Any]) -> tuple[Answer, Mapping[str, Arrays] | None]:
         """Make a call; returns its answer, and apart from it what it kept, which stays here."""
         self._store.begin(stored)
         try:
-            function, arguments, named = read_call(
-                head, buffers, bytes_of=self._bytes_of, path_of=self._path_of
-            )
+            function, arguments, named = read_call(work, bytes_of=self._bytes_of, path_of=self._path_of)
             returned, value = True, function(*arguments, **named)
         except Exception as error:
             error.add_note(f"on {socket.gethostname()}, process {os.getpid()}:\n{traceback.format_exc()}")

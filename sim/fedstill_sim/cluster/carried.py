@@ -8,7 +8,7 @@ finds them there and leaves the new ones, which go back with its result.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class DeviceFiles:
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedShard:
     """A shard's devices, and what a call about them brings.
 
     Attributes:
@@ -128,13 +128,14 @@ class Carried:
                 replace_file(path, content)
 
 
-class LazyCarried:
+class LaterCarried:
     """What a call brings, read from the files when the call is sent: calls that wait hold no students."""
 
-    def __init__(self, carried: Carried) -> None:
+    def __init__(self, carried: CarriedShard) -> None:
         self._carried = carried
 
-    def __reduce__(self) -> Any:
+    def made_now(self) -> CarriedShard:
+        """Return it with what the files have."""
         carried, folder = self._carried, self._carried.run_folder
         file = carried.where.file(folder)
         students = control = None
@@ -142,20 +143,14 @@ class LazyCarried:
             students = file.read(carried.slots, carried.where.rows)
             if file.control_variates.exists:
                 control = file.control_variates.read(carried.slots, carried.where.rows)
-        brought = DeviceFiles(students, control, read_answers(folder, carried.names))
-        return Carried, (
-            folder,
-            carried.where,
-            carried.names,
-            carried.slots,
-            carried.new_slots,
-            carried.stored,
-            carried.starts | {place for place, _ in _starts(folder)},
-            brought,
+        return replace(
+            carried,
+            starts=carried.starts | {place for place, _ in _starts(folder)},
+            brought=DeviceFiles(students, control, read_answers(folder, carried.names)),
         )
 
 
-def call_carried(work: Callable[[Any], Any], asked: Any, carried: Carried) -> tuple[Any, DeviceFiles]:
+def call_carried(work: Callable[[Any], Any], asked: Any, carried: CarriedShard) -> tuple[Any, DeviceFiles]:
     """Make a call about a shard, in a worker; return its result, and what it left of its devices."""
     carried.write_brought()
     result = work(asked)

@@ -306,16 +306,14 @@ class _ActorWorker:
     def call(self, work: Work) -> tuple[bool, Any]:
         ray, executor = self._executor._ray, self._executor
         exceptions = ray.exceptions
-        payload = write_call(
+        sent_work, stored = write_call(
             work, of_handle=executor.stored, of_bytes=executor.stored_bytes, of_path=executor.place_of
         )
         try:
             for sent in executor.sent_after(self._version):
                 ray.get(self.actor.take.remote(sent.blobs, sent.copies, sent.dropped))
                 self._version += 1
-            answer, kept = self.actor.call.options(num_returns=2).remote(
-                payload.head, payload.buffers, payload.stored
-            )
+            answer, kept = self.actor.call.options(num_returns=2).remote(sent_work, stored)
             returned, value, names = ray.get(answer)
         except exceptions.RayTaskError:
             raise  # the call's own: what it returned cannot be sent

@@ -13,10 +13,10 @@ from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_proto.package.artifact import load_artifact
 
 from fedstill_sim.cluster.carried import (
-    Carried,
+    CarriedShard,
     DeviceFiles,
     FamilyRows,
-    LazyCarried,
+    LaterCarried,
     answers_name,
     call_carried,
     shard_of,
@@ -85,13 +85,13 @@ class RunExecutor(RemoteExecutor):
         if about is None:
             return self._executor.submit(fn, *args, **kwargs)
         carried = self._carried(*about)
-        inner = self._executor.submit(call_carried, fn, args[0], LazyCarried(carried))
+        inner = self._executor.submit(call_carried, fn, args[0], LaterCarried(carried))
         return self._after(inner, carried)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the workers are another executor's."""
 
-    def _carried(self, shard: TaskShard, stored: Any) -> Carried:
+    def _carried(self, shard: TaskShard, stored: Any) -> CarriedShard:
         family = self._families[int(shard.devices[0])]
         key = (family, shard.stack_size)
         if key not in self._widths:
@@ -102,7 +102,7 @@ class RunExecutor(RemoteExecutor):
         rows[keep] = self._students.rows(shard.devices[keep])
         where = FamilyRows(family, devices=self._students.count(family), width=self._widths[key], rows=rows)
         names = tuple(answers_name(self._store, self._names[device]) for device in shard.devices.tolist())
-        return Carried(
+        return CarriedShard(
             run_folder=self._folder,
             where=where,
             names=names,
@@ -113,7 +113,7 @@ class RunExecutor(RemoteExecutor):
             brought=DeviceFiles(),
         )
 
-    def _after(self, inner: Future[Any], carried: Carried) -> Future[Any]:
+    def _after(self, inner: Future[Any], carried: CarriedShard) -> Future[Any]:
         """The future of a call's own result, which is done once its devices' files are written."""
         outer: Future[Any] = Future()
         outer.set_running_or_notify_cancel()
