@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.export.stacks import stack_bytes
 from fedstill_sim.folder import cache_folder
@@ -79,11 +80,28 @@ def sizes_tried(
 
 
 def test_no_stack_is_tried_that_the_fleet_does_not_fill(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faster: dict[int, float | None] = {1: 0.01, 2: 0.01, 4: 0.01}
+    faster: dict[int, float | None] = {1: 0.01, 2: 0.01, 3: 0.01, 4: 0.01}
     assert sizes_tried(monkeypatch, faster, devices=1) == [1]
     # What a smaller fleet has measured is not measured again.
     assert sizes_tried(monkeypatch, faster, devices=2) == [2]
-    assert sizes_tried(monkeypatch, faster, devices=3) == [4]
+    assert sizes_tried(monkeypatch, faster, devices=3) == [3]
+    assert sizes_tried(monkeypatch, faster, devices=4) == [4]
+
+
+def test_what_is_foreseen_to_be_too_large_is_not_even_built(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = stack_size.built
+
+    def noted(of: ArtifactOptions, size: int, *, verify: bool = True) -> TrainingArtifact:
+        made.append(size)
+        return real(of, size, verify=verify)
+
+    monkeypatch.setattr(stack_size, "built", noted)
+    monkeypatch.setattr(stack_size, "_MOST_BYTES", stack_bytes(real(options(), 1, verify=False)))
+    assert list(step_seconds(options(), 100)) == [1]
+    assert set(made) == {1}
 
 
 @pytest.mark.parametrize(

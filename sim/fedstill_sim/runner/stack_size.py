@@ -43,6 +43,7 @@ _NEARLY = 1.08
 _GAIN = 0.97  # a device's seconds in a stack worth trying a larger one, as a share of those in a smaller one
 _LONG_STEP = 0.05  # seconds; so much arithmetic leaves nothing for a stack to save
 _MOST_BYTES = 1 << 29  # of a stack; what caches hold is long exceeded
+_OVER = 1.25  # times what may be taken: a stack foreseen to need more, from one device, is not built
 _FREE_SHARE = 0.25  # of the free memory, that the stacks of all worker processes may take
 
 
@@ -65,11 +66,11 @@ def step_seconds(options: ArtifactOptions, devices: int) -> dict[int, float]:
 
     Args:
         options: The family's training graph; the stack size in it is ignored.
-        devices: How many devices there are to train: no size is tried beyond the first that holds them all.
+        devices: How many devices there are to train: no stack is tried that they would not fill.
     """
     candidates = CANDIDATES if compute_device() == CPU else _OF_A_GPU
     needed = [size for size in candidates if size < devices]
-    needed += [size for size in candidates if size >= devices][:1]
+    needed += [min(size, devices) for size in candidates if size >= devices][:1]
     file = cache_folder() / "stack-sizes" / f"{_measurement_name(options)}.json"
     known = _remembered(file)
     measured: dict[int, float] = {}
@@ -141,8 +142,10 @@ def _measured(options: ArtifactOptions, size: int) -> float | None:
     """A stack's seconds for a step: the fastest of a few times, which the machine's other work disturbs
     least; None for a stack that is too large for this machine, or of devices that are not stacked.
     """
-    if size > 1 and built(options, 1, verify=False).manifest.one_at_a_time:
-        return None
+    if size > 1:
+        alone = built(options, 1, verify=False)
+        if alone.manifest.one_at_a_time or size * stack_bytes(alone) > _OVER * _affordable_bytes():
+            return None
     artifact = built(options, size, verify=False)
     if size > 1 and stack_bytes(artifact) > _affordable_bytes():
         return None
