@@ -24,9 +24,10 @@ def without_loss(artifact: TrainingArtifact) -> TrainingArtifact:
     nodes = without_dead_nodes(list(graph.node), outputs)
     needed = {port.name for port in outputs}.union(*map(read_names, nodes))
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-    for field, kept in ((graph.output, outputs), (graph.node, nodes), (graph.initializer, initializers)):
-        del field[:]
-        field.extend(kept)
+    del graph.output[:], graph.node[:], graph.initializer[:]
+    graph.output.extend(outputs)
+    graph.node.extend(nodes)
+    graph.initializer.extend(initializers)
     silent = replace(artifact, training_graph=model.SerializeToString(deterministic=True))
     files = {**artifact.contents(), TRAINING_FILE: silent.training_graph}
     return replace(silent, manifest=artifact.manifest.with_parts(files))
