@@ -7,7 +7,8 @@ same and their lengths exact, the fold is the server's own code, and its sums de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods import Method
@@ -17,12 +18,14 @@ from fedstill_server.rounds.run_store import Checkpoint
 from fedstill_server.rounds.sampling import cohort_places, goal_of
 from fedstill_server.state import FleetState
 
+from fedstill_sim.engine.cohort import EngineError
 from fedstill_sim.folder import DEVICES_FOLDER
 from fedstill_sim.stacks.fleet_columns import ColumnsStore, FleetColumns
 from fedstill_sim.stacks.measuring import measured_fleet
 from fedstill_sim.stacks.open_fleet import OpenFleet
 from fedstill_sim.stacks.stacked_round import StackedRound
 from fedstill_sim.stacks.tasks import RoundTasks
+from fedstill_sim.workers.calls import WorkerLost
 
 
 class StackedFleet:
@@ -52,9 +55,10 @@ class StackedFleet:
         tasks = RoundTasks(self._method, before, number)
         groups = tasks.groups(fleet, self._columns, cohort)
         work = StackedRound(fleet, method, before.state, number, cohort=cohort, tasks=tasks)
-        work.train(groups, goal=goal_of(config.cohort, fleet.devices))
-        watch.lap("train")
-        consensus = work.folded()
+        with _workers_there():
+            work.train(groups, goal=goal_of(config.cohort, fleet.devices))
+            watch.lap("train")
+            consensus = work.folded()
         watch.lap("ingest")
         base_tables = tasks.tables_after()
         self._columns = self._columns.after(
@@ -85,8 +89,20 @@ class StackedFleet:
 
     def measure(self, after: Checkpoint) -> Measured:
         """Have devices count their correct answers."""
-        return measured_fleet(self._fleet, self._config, self._method, after, self._columns)
+        with _workers_there():
+            return measured_fleet(self._fleet, self._config, self._method, after, self._columns)
 
     def committed(self, number: int) -> None:
         """Forget what workers kept of the round."""
         self._fleet.keeper.clear()
+
+
+@contextmanager
+def _workers_there() -> Iterator[None]:
+    try:
+        yield
+    except WorkerLost as lost:
+        raise EngineError(
+            f"{lost}. `fedstill-sim resume` goes on from the last full round; fewer --processes need less "
+            "memory"
+        ) from lost

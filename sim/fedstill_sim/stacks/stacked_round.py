@@ -221,7 +221,7 @@ class StackedRound:
                     del self._left_out[max(self._left_out)]
 
     def _publish(self, replied: int) -> None:
-        good = int(self._good.sum())
+        good = replied - self._reasons.total()
         events.publish(
             events.Collected(round=self._number, replied=replied, accepted=good, asked=len(self._cohort))
         )
