@@ -42,7 +42,7 @@ _PLACES = 64  # contexts of buckets without a base
 _UNIT = 1 << 12  # stands for a probability of 1
 _SMOOTH = 64  # what a row of the smoothing matrix adds up to
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128  # rows coded before the counts are looked at again
-_FEW_ROWS = 256  # weights of a device that are computed whether they are needed or not, in rows
+_FEW_ROWS = 16  # rows of weights of a device that are computed whether they are needed or not
 _ROWS_KEPT = 1 << 16  # rows of all devices whose blocks are worth being kept
 _MOST_GAPS = 64  # gaps between kept classes that have a symbol each
 
@@ -185,7 +185,7 @@ class SymbolCounts:
         seen, size = self._pairs(block, contexts), self._symbols
         mixed = self._mixed(seen)
         which = None if isinstance(contexts, int) and most is None else seen.pair
-        if most is not None and len(mixed) * size <= _FEW_ROWS * self._devices:
+        if most is not None and len(mixed) * size <= max(len(block.rows), _FEW_ROWS * self._devices):
             which = seen.pair * size + most
             mixed = (mixed[:, None, :] * _up_to_each(size)).reshape(-1, size)
         elif most is not None:
@@ -274,7 +274,7 @@ class SymbolCounts:
         if isinstance(contexts, int):
             return _Seen(block, contexts, None, block.device)
         keys = block.device * self._contexts + contexts
-        if self._contexts * self._symbols <= _FEW_ROWS:
+        if self._contexts <= _FEW_ROWS:
             return _Seen(block, contexts, None, keys)
         return _Seen(block, contexts, *_distinct(keys, self._devices * self._contexts))
 
