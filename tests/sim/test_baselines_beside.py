@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fedstill_server.families import build_student
+from fedstill_server.training.networks import parameters_of
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.progress import SilentProgress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.run_result import without_times
 from fedstill_sim.runner import beside, run
 from fedstill_sim.runner.beside import processes_beside
+from fedstill_sim.runner.export_students import GRAPHS_FOLDER, keep_graphs
 from fedstill_sim.runner.run import continue_run, start_run
 
 REQUEST = RunRequest(
@@ -85,3 +88,21 @@ def test_where_the_run_fills_the_cores_there_are_none(changes: dict[str, Any], p
 
 def _ends_at_once(pipe: object) -> None:
     raise SystemExit(3)
+
+
+def test_the_graphs_that_a_run_exports_are_made_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSTILL_CACHE", str(tmp_path / "cache"))
+    request = dataclasses.replace(REQUEST, baselines=("local",))
+    data = requested_data(request)
+    fleet = resolve(request, data).fleet
+    student = parameters_of(build_student("mlp-small", fleet.input_shape, fleet.classes))
+
+    keep_graphs(fleet, {"mlp-small": student})
+
+    (kept,) = (tmp_path / "cache" / GRAPHS_FOLDER).iterdir()
+    before = kept.read_bytes()
+    other = {name: array + 1 for name, array in student.items()}
+    keep_graphs(fleet, {"mlp-small": other})
+    assert kept.read_bytes() == before

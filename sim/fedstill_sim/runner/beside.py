@@ -31,14 +31,18 @@ from fedstill_sim.workers.process import WorkerProcess
 
 _PROCESS_BYTES = 1 << 30  # torch, the graphs of some families, and a small fleet
 _FREE_SHARE = 0.5  # of the free memory, that they may take together
+_LOOK_EVERY_S = 0.1
 _DEVICES_A_STACK = 8  # at least, where students have no tables of words
 
 
 class BaselineJob(NamedTuple):
-    """A baseline to be made, and the states that its run has prepared."""
+    """A baseline to be made, and the states that its run has prepared.
+
+    Without a method, the inference graphs of the run's students are made, which the run needs at its end.
+    """
 
     run_folder: Path
-    method: str
+    method: str | None
     prepared: Sequence[PreparedState]
 
 
@@ -70,9 +74,11 @@ class BaselinesBeside:
             serve: What a process does: it makes each `BaselineJob` that comes, and answers `BaselineEnd`.
         """
         self._folder, self._progress = run_folder, progress
-        self._waiting: SimpleQueue[str] = SimpleQueue()
-        for method in methods:
+        self._waiting: SimpleQueue[str | None] = SimpleQueue()
+        for method in (*methods, None):
             self._waiting.put(method)
+        self._left = threading.Semaphore(0)  # baselines and processes that came to an end
+        self._methods = len(methods)
         self._prepared: list[PreparedState] = []
         self._begun, self._ended = threading.Event(), False
         self._done: set[str] = set()
@@ -94,14 +100,14 @@ class BaselinesBeside:
 
     @property
     def going_on(self) -> bool:
-        """Whether a process is still at work."""
-        return any(thread.is_alive() for thread in self._threads)
+        """Whether a process is still at work on a baseline."""
+        return len(self._done) < self._methods and any(thread.is_alive() for thread in self._threads)
 
     def finished(self) -> frozenset[str]:
         """Wait for the processes; return the baselines that they have made."""
         self.begin()
-        for thread in self._threads:
-            thread.join()
+        while self.going_on:
+            self._left.acquire(timeout=_LOOK_EVERY_S)
         return frozenset(self._done)
 
     def __enter__(self) -> BaselinesBeside:
@@ -115,7 +121,13 @@ class BaselinesBeside:
         self._stack.close()
 
     def _follow(self, worker: WorkerProcess) -> None:
-        """Give a process baseline after baseline and repeat what it says (in a thread of this process)."""
+        """Give a process job after job and repeat what it says (in a thread of this process)."""
+        try:
+            self._give_jobs(worker)
+        finally:
+            self._left.release()
+
+    def _give_jobs(self, worker: WorkerProcess) -> None:
         self._begun.wait()
         while not self._ended:
             try:
@@ -130,8 +142,9 @@ class BaselinesBeside:
                 return
             except OSError:  # the pipe was closed here: the run is over
                 return
-            if not message.failed:
+            if method is not None and not message.failed:
                 self._done.add(method)
+            self._left.release()
 
 
 def processes_beside(config: RunConfig, data: FleetData) -> int:

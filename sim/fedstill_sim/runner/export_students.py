@@ -18,6 +18,7 @@ from fedstill_proto.package.artifact import (
     load_student,
     save_student,
 )
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.training.networks import load_parameters, logits_of, one_deterministic_thread
@@ -26,6 +27,7 @@ from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.folder import STUDENTS_FOLDER, cache_folder
 from fedstill_sim.results.run_result import StudentResult
 
+GRAPHS_FOLDER = "graphs"
 PERSONAL_STUDENTS = 4  # devices of each family whose own weights are checked as well
 
 PersonalStudents = Callable[[Sequence[int]], Parameters]
@@ -69,6 +71,24 @@ def export_students(
     }
 
 
+def keep_graphs(fleet: FleetConfig, students: Mapping[str, Parameters]) -> None:
+    """Make the graphs of a fleet's families, which `export_students` then finds in the cache of this machine.
+
+    Args:
+        fleet: The fleet.
+        students: Any students by family; their weights are no matter of what is kept.
+    """
+    for family, student in students.items():
+        export_student(
+            family=family,
+            input_shape=fleet.input_shape,
+            classes=fleet.classes,
+            parameters=student,
+            target=fleet.target,
+            cache=cache_folder() / GRAPHS_FOLDER,
+        )
+
+
 def _exported(
     folder: Path,
     data: FleetData,
@@ -85,7 +105,7 @@ def _exported(
         classes=data.classes,
         parameters=student,
         target=data.target,
-        cache=cache_folder() / "graphs",
+        cache=cache_folder() / GRAPHS_FOLDER,
     )
     described = replace(
         manifest, input_rule=data.input_rule, class_names=data.class_names, columns=data.columns

@@ -58,7 +58,7 @@ from fedstill_sim.results.run_result import (
 )
 from fedstill_sim.runner.artifacts import prepare_artifacts
 from fedstill_sim.runner.attacked import attack_success, poison
-from fedstill_sim.runner.beside import BaselineEnd, BaselinesBeside, processes_beside
+from fedstill_sim.runner.beside import BaselineEnd, BaselineJob, BaselinesBeside, processes_beside
 from fedstill_sim.runner.devices import (
     CompletedRounds,
     devices_with_students,
@@ -69,7 +69,7 @@ from fedstill_sim.runner.devices import (
     students_of,
 )
 from fedstill_sim.runner.energy import run_energy
-from fedstill_sim.runner.export_students import export_students
+from fedstill_sim.runner.export_students import export_students, keep_graphs
 from fedstill_sim.runner.footprint import check_run
 from fedstill_sim.runner.phases import PhaseTimer
 from fedstill_sim.runner.remote_progress import RemoteProgress
@@ -414,12 +414,22 @@ def serve_baselines(pipe: Connection) -> None:
             return
         PREPARATIONS.take_over(job.prepared)
         try:
-            make_baseline(job.run_folder, job.method, RemoteProgress(pipe, job.method))
+            if job.method is None:
+                _make_graphs(job)
+            else:
+                make_baseline(job.run_folder, job.method, RemoteProgress(pipe, job.method))
         # The run does it again, and says what is wrong.
         except Exception:
             pipe.send(BaselineEnd(failed=True))
         else:
             pipe.send(BaselineEnd(failed=False))
+
+
+def _make_graphs(job: BaselineJob) -> None:
+    """Put the inference graphs of a run's students into the cache, where its export finds them."""
+    fleet = read_config(job.run_folder).fleet
+    for prepared in job.prepared[-1:]:
+        keep_graphs(fleet, prepared.state.students)
 
 
 def make_baseline(run_folder: Path, method: str, progress: RunProgress) -> None:
