@@ -28,7 +28,9 @@ from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.progress import SilentProgress
 from fedstill_sim.request import RequestError, RunRequest
+from fedstill_sim.resume import move_run
 from fedstill_sim.runner.devices import CompletedRounds, run_rounds
+from fedstill_sim.runner.run import start_run
 from fedstill_sim.stacks.eligible import STACKS
 from fedstill_sim.workers.keeper import HandleLost
 
@@ -338,6 +340,22 @@ def test_another_processor_is_a_warning(
 def test_what_does_not_go_with_a_cluster_is_told(asked: dict[str, Any], reason: str) -> None:
     with pytest.raises(RequestError, match=reason):
         RunRequest(dataset="digits", cluster="auto", **asked)
+
+
+def test_a_run_goes_on_elsewhere_as_resume_says(tmp_path: Path) -> None:
+    start_run(
+        RunRequest(dataset="digits", devices=4, rounds=1, baselines=(), cluster="192.0.2.10:6379"),
+        tmp_path / "run",
+        force=False,
+    )
+    before = read_config(tmp_path / "run")
+    move_run(tmp_path / "run", "none")
+    after = read_config(tmp_path / "run")
+    assert before.simulation.engine.cluster == "192.0.2.10:6379"
+    assert after.simulation.engine.cluster is None
+    assert after.fleet == before.fleet
+    with pytest.raises(ClusterError, match="name HOST:PORT"):
+        move_run(tmp_path / "run", "elsewhere")
 
 
 # A node's folder
