@@ -2,11 +2,12 @@
 
 The bytes of columns, examples and students follow from their shapes. What a process takes besides, and what
 a message of the path over messages takes in the main process, was measured. Peaks of measured runs are within
-a factor of FACTOR of the estimate; a test holds both side by side.
+a factor of FACTOR of the estimate: a test holds both side by side, and so does benchmarks/footprint.py.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import load_artifact
 from fedstill_server.methods import METHODS, build_method
+from fedstill_server.rounds.sampling import goal_of
 from fedstill_server.tasks import load_public
 
 from fedstill_sim.config import RunConfig, goes_on
@@ -149,15 +151,21 @@ def footprint_of(
 
 
 def _student_bytes(config: RunConfig, shape: FleetShape, method: str, *, by_messages: bool) -> int:
-    """Two slots of each student that is kept from round to round, in float32; control variates as many."""
+    """Of each student that is kept and can have trained a slot, from the second round on two, in float32.
+
+    Control variates are as many.
+    """
     own = method == config.fleet.method.name
     found = METHODS.load(method)
     on = goes_on(config.fleet) if own else config.fleet.rounds > 1 and found().goes_on
     kept, most = 1.0, config.simulation.evaluate_devices
     if not on and not by_messages and config.simulation.keep_students != "all" and most is not None:
         kept = min(1.0, most / max(1, shape.devices))
-    rows = {family: kept * count for family, count in shape.families.items()}
-    copies = 2 * (2 if method == "scaffold" else 1)
+    rule, rounds = config.fleet.cohort, config.fleet.rounds
+    asked = min(shape.devices, math.ceil(goal_of(rule, shape.devices) * rule.over_selection))
+    trained = min(1.0, rounds * asked / max(1, shape.devices))
+    rows = {family: kept * trained * count for family, count in shape.families.items()}
+    copies = min(2, rounds) * (2 if method == "scaffold" else 1)
     return round(sum(4 * copies * count * shape.widths[family] for family, count in rows.items()))
 
 
