@@ -41,8 +41,7 @@ class FamilyColumn(Sequence[str]):
             return families
         numbers: dict[str, int] = {}
         listed = [numbers.setdefault(family, len(numbers)) for family in families]
-        codes: FamilyCodes = np.array(listed, _code_type(len(numbers)))
-        return cls(tuple(numbers), codes)
+        return cls(tuple(numbers), np.array(listed, np.uint16).astype(_code_type(len(numbers))))
 
     @classmethod
     def in_turn(cls, families: Sequence[str], *, devices: int) -> FamilyColumn:
