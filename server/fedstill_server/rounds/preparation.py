@@ -63,8 +63,9 @@ class PreparationCache:
 
     def prepare(self, config: FleetConfig, public: Examples, method: Method) -> FleetState:
         """As the function `prepare`."""
-        key = (_described(config, public), *_defined(config))
-        state = self._states.pop(key, None) or self._taken_over.get(key[0]) or _taught(config, public)
+        described = _described(config, public)
+        key = (described, *_defined(config))
+        state = self._states.pop(key, None) or self._taken_over.get(described) or _taught(config, public)
         self._states[key] = state
         while len(self._states) > self._kept:
             self._states.popitem(last=False)
