@@ -21,7 +21,7 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
 from fedstill_proto.soft_labels.entropy_model import (
-    DeviceRows,
+    StackRows,
     LevelShape,
     SymbolReader,
     SymbolWriter,
@@ -122,7 +122,7 @@ def _entropy_coded(levels: Sequence[Levels], bases: Sequence[Bases]) -> list[byt
         code_levels(
             SymbolWriter(encoders),
             LevelShape.of(levels[places[0]]),
-            DeviceRows.of([levels[place].rows for place in places]),
+            StackRows.of([levels[place].rows for place in places]),
             joined_levels([levels[place] for place in places]),
             joined_levels(together) if together else None,
         )
@@ -218,7 +218,7 @@ def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
         levels = _read(
             [bodies[place][0] for place in places],
             shape,
-            DeviceRows.of([coded[place].shape.rows for place in places]),
+            StackRows.of([coded[place].shape.rows for place in places]),
             joined_levels(bases) if bases else None,
         )
         for place, one_read in zip(places, levels, strict=True):
@@ -230,7 +230,7 @@ def decode_all(coded: Sequence[CodedLevels]) -> list[Levels | WireError]:
 
 
 def _read(
-    bodies: Sequence[bytes], shape: LevelShape, rows: DeviceRows, base: Levels | None
+    bodies: Sequence[bytes], shape: LevelShape, rows: StackRows, base: Levels | None
 ) -> list[Levels | InvalidValue | None]:
     """The levels of each device; None where nobody writes its bytes, or what is wrong with the levels."""
     reader = SymbolReader([range_decoder(body) for body in bodies], [range_encoder() for _ in bodies])

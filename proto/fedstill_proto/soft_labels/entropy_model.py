@@ -344,7 +344,7 @@ class LevelShape:
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceRows:
+class StackRows:
     """The rows of devices, one device after another: `counts` [devices] of each."""
 
     counts: IntArray
@@ -354,7 +354,7 @@ class DeviceRows:
         object.__setattr__(self, "device", np.repeat(np.arange(len(self.counts)), self.counts))
 
     @classmethod
-    def of(cls, counts: Sequence[int]) -> DeviceRows:
+    def of(cls, counts: Sequence[int]) -> StackRows:
         """Those of devices with so many rows each; the blocks of a stack are made once for many rounds."""
         if sum(counts) <= _ROWS_KEPT:
             return _kept_rows(tuple(counts))
@@ -395,12 +395,12 @@ class DeviceRows:
 
 
 @functools.lru_cache(maxsize=4)
-def _kept_rows(counts: tuple[int, ...]) -> DeviceRows:
-    return DeviceRows(np.array(counts, np.int64))
+def _kept_rows(counts: tuple[int, ...]) -> StackRows:
+    return StackRows(np.array(counts, np.int64))
 
 
 def code_levels(
-    coder: SymbolCoder, shape: LevelShape, rows: DeviceRows, levels: Levels | None, base: Levels | None
+    coder: SymbolCoder, shape: LevelShape, rows: StackRows, levels: Levels | None, base: Levels | None
 ) -> Levels:
     """Code the levels of devices together, bucket after bucket: of each what it would be alone.
 
@@ -424,7 +424,7 @@ def code_levels(
 
 
 def _code_top_k(
-    coder: SymbolCoder, shape: LevelShape, rows: DeviceRows, levels: Levels | None, base: Levels | None
+    coder: SymbolCoder, shape: LevelShape, rows: StackRows, levels: Levels | None, base: Levels | None
 ) -> Levels:
     """The places of the kept classes in the base's order, then their codes in that order, then the rest."""
     queue = ClassQueue(shape, base)
@@ -499,7 +499,7 @@ class ClassQueue:
 def _code_buckets(
     coder: SymbolCoder,
     shape: LevelShape,
-    rows: DeviceRows,
+    rows: StackRows,
     written: CodeArray | None,
     base: CodeArray | None,
 ) -> CodeArray:
@@ -544,7 +544,7 @@ def _within(most: IntArray, symbols: IntArray, block: Block, coder: SymbolCoder)
 
 
 def _code_places(
-    coder: SymbolCoder, shape: LevelShape, rows: DeviceRows, written: IntArray | None
+    coder: SymbolCoder, shape: LevelShape, rows: StackRows, written: IntArray | None
 ) -> IntArray:
     """Increasing places [rows, k] of the kept classes, by the gaps between them."""
     room = shape.classes - shape.k
@@ -561,7 +561,7 @@ def _code_places(
     return np.cumsum(gaps + 1, axis=1) - 1
 
 
-def _code_gaps(coder: SymbolCoder, rows: DeviceRows, gaps: IntArray, room: int) -> IntArray:
+def _code_gaps(coder: SymbolCoder, rows: StackRows, gaps: IntArray, room: int) -> IntArray:
     counts = SymbolCounts(rows.devices, room + 1, _PLACES, distances=False)
     left = np.full(len(gaps), room)
     for place in range(gaps.shape[1]):
@@ -576,7 +576,7 @@ def _code_gaps(coder: SymbolCoder, rows: DeviceRows, gaps: IntArray, room: int) 
     return gaps
 
 
-def _code_wide_gaps(coder: SymbolCoder, rows: DeviceRows, gaps: IntArray, room: int) -> IntArray:
+def _code_wide_gaps(coder: SymbolCoder, rows: StackRows, gaps: IntArray, room: int) -> IntArray:
     """gap + 1 = 2**exponent + mantissa (Elias 1975): the exponents are learned, the mantissas plain bits."""
     values = gaps + 1
     exponents = np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
