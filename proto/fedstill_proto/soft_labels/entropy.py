@@ -21,8 +21,8 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
 from fedstill_proto.soft_labels.entropy_model import (
-    StackRows,
     LevelShape,
+    StackRows,
     SymbolReader,
     SymbolWriter,
     code_levels,
