@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from typing import Any
 
 PACKAGES = ("", "proto", "server", "client", "sim")
 _LOOK_EVERY_S = 0.5
+_BEGUN, _DONE = re.compile(r": \d+ rounds$", re.MULTILINE), "exporting the students"  # what a run tells
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -42,10 +44,10 @@ class Watched:
         rounds_s: Of its rounds alone.
         phases_s: By phase of the run.
         parts_s: By part of the rounds.
-        main_cpu_s: Processor seconds of the main process while rounds went on, and before and after.
+        main_cpu_s: Processor seconds of the main process, before and after its rounds, too.
         worker_cpu_s: Those of its workers.
-        main_share: The main process's share of all processor seconds while devices worked.
-        busy: Processor seconds a second of a core while devices worked.
+        main_share: The main process's share of all processor seconds during the rounds.
+        busy: Processor seconds a second of a core during the rounds.
         peak_mb: The most memory that all processes held at one time.
         main_peak_mb: The most that the main process held.
         uplink_bytes: All answers, as they would have been sent.
@@ -71,11 +73,11 @@ class Watched:
 class Watch:
     """Looks at a process and its children, twice a second."""
 
-    def __init__(self, process: int) -> None:
-        self._process, self._over = process, threading.Event()
+    def __init__(self, process: int, log: Path) -> None:
+        self._process, self._log, self._over = process, log, threading.Event()
         self.peak_mb = self.main_peak_mb = 0.0
         self.cpu: dict[int, float] = {}  # seconds of each process so far
-        self.during: list[tuple[float, float, float]] = []  # time, main, workers: while there are workers
+        self.during: list[tuple[float, float, float]] = []  # time, main, workers: during the rounds
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
@@ -89,9 +91,13 @@ class Watch:
         """Processor seconds of all children."""
         return sum(seconds for process, seconds in self.cpu.items() if process != self._process)
 
+    def _is_in_rounds(self) -> bool:
+        told = self._log.read_text()
+        return bool(_BEGUN.search(told)) and _DONE not in told
+
     def _look(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
-            memory, workers = 0.0, 0
+            memory = 0.0
             for process in [self._process, *_children(self._process)]:
                 seen = _seen(process)
                 if seen is None:
@@ -100,10 +106,8 @@ class Watch:
                 memory += seen[1]
                 if process == self._process:
                     self.main_peak_mb = max(self.main_peak_mb, seen[1])
-                else:
-                    workers += 1
             self.peak_mb = max(self.peak_mb, memory)
-            if workers:
+            if self._is_in_rounds():
                 main = self.cpu.get(self._process, 0.0)
                 self.during.append((time.perf_counter(), main, self.worker_cpu_s))
 
@@ -133,16 +137,17 @@ def watched(checkout: Path, command: list[str], folder: Path, *, processes: int)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     program = [sys.executable, "-c", "from fedstill_sim.cli import main; main()", *command]
     began = time.perf_counter()
-    with (folder.parent / f"{folder.name}.log").open("w") as log:
+    told = folder.parent / f"{folder.name}.log"
+    with told.open("w") as log:
         run = subprocess.Popen(
             [*program, "--out", str(folder)], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-        watch = Watch(run.pid)
+        watch = Watch(run.pid, told)
         code = run.wait()
     wall_s = time.perf_counter() - began
     watch.end()
     if code:
-        sys.exit((folder.parent / f"{folder.name}.log").read_text()[-4000:])
+        sys.exit(told.read_text()[-4000:])
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     timing, rounds = result["timing"], result["rounds"]
     (first_s, first_main, first_workers), (last_s, last_main, last_workers) = (
@@ -217,8 +222,8 @@ def _told(name: str, run: Watched) -> str:
         f"{name}: {run.wall_s:.1f} s, of which rounds {run.rounds_s:.1f} s\n"
         f"  phases (s): {phases}\n"
         f"  parts of the rounds (s): {parts}\n"
-        f"  processor: main {run.main_cpu_s:.1f} s, workers {run.worker_cpu_s:.1f} s; while workers were "
-        f"there, main {100 * run.main_share:.1f} %, cores {100 * run.busy:.0f} % busy\n"
+        f"  processor: main {run.main_cpu_s:.1f} s, workers {run.worker_cpu_s:.1f} s; during the "
+        f"rounds main {100 * run.main_share:.1f} %, cores {100 * run.busy:.0f} % busy\n"
         f"  memory: {run.peak_mb:.0f} MB in all at one time, main {run.main_peak_mb:.0f} MB\n"
         f"  bytes: up {run.uplink_bytes:,}, down {run.downlink_bytes:,}\n"
         f"  consensus: {' '.join(run.digests)}"

@@ -8,7 +8,9 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
+from fedstill_proto.messages import PrivateStatistics
 from fedstill_proto.package.artifact import save_artifact
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.config.fleet import ConfigError
 from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.rounds.events import Collected, Event, subscribe
@@ -21,7 +23,10 @@ from fedstill_sim.request import RunRequest
 from fedstill_sim.runner.artifacts import built
 from fedstill_sim.runner.devices import CompletedRounds, own_students, run_rounds
 from fedstill_sim.runner.run import start_run
+from fedstill_sim.stacks import open_fleet
 from fedstill_sim.stacks.eligible import MESSAGES, STACKS
+from fedstill_sim.stacks.packing import packed, unpacked
+from fedstill_sim.workers.keeper import FileKeeper, HandleLost
 
 _OF_THE_CLOCK = ("seconds", "phase_seconds")
 _SMALL: dict[str, Any] = {
@@ -146,6 +151,49 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     with subscribe(stop_after(3)), pytest.raises(_Stop):
         run_rounds(folder, config, SilentProgress(), label="test", stack_sizes=sizes)
     assert_same(whole, run_rounds(folder, config, SilentProgress(), label="test", stack_sizes=sizes))
+
+
+def test_answers_that_are_lost_between_the_passes_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: set[str] = set()
+
+    class Forgetful(FileKeeper):
+        def read(self, handle: Any) -> dict[str, Any]:
+            kept = super().read(handle)
+            if "answers" in kept and handle not in lost and len(lost) < 2:
+                lost.add(handle)
+                raise HandleLost(f"{handle} is gone")
+            return kept
+
+    asked: dict[str, Any] = {"method": "fedstill", "method_options": QUICK, "path": STACKS, "rounds": 1}
+    whole = done(tmp_path / "whole", **asked)
+    monkeypatch.setattr(open_fleet, "FileKeeper", Forgetful)
+    assert_same(whole, done(tmp_path / "lost", **asked))
+    assert len(lost) == 2
+
+
+@pytest.mark.parametrize(
+    "codec", ["dense,4bit,log,entropy", "dense,8bit,log", "dense,3bit", "uint8", "topk3"]
+)
+def test_answers_are_kept_to_the_bit(codec: str) -> None:
+    coded, random = parse_codec(codec), np.random.default_rng(0)
+    labels = random.dirichlet(np.ones(5), size=(2, 7)).astype(np.float32)
+    answers = [
+        PrivateStatistics(
+            soft_labels=coded.rounded(own), present_classes=np.array([1]), class_examples=np.array([3])
+        )
+        for own in labels
+    ]
+    for one, other in zip(answers, unpacked(packed(answers, coded), coded), strict=True):
+        assert one.soft_labels is not None
+        assert other.soft_labels is not None
+        np.testing.assert_array_equal(one.soft_labels.dense(), other.soft_labels.dense())
+        np.testing.assert_array_equal(one.class_examples, other.class_examples)
+
+
+def test_no_answers_are_kept_as_such() -> None:
+    assert list(unpacked(packed([], None), None)) == []
 
 
 def test_what_diverges_is_left_out_by_both(tmp_path: Path) -> None:

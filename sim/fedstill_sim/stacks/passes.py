@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import TypeVar
 
+from fedstill_sim.workers.keeper import HandleLost
+
 Ask = TypeVar("Ask")
 Result = TypeVar("Result")
 
@@ -22,8 +24,18 @@ def done_by(
     while True:
         while len(running) < most and (following := next(left, None)) is not None:
             place, ask = following
-            running[executor.submit(work, ask)] = place
+            running[_submitted(executor, work, ask)] = place
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             yield running.pop(future), future
+
+
+def _submitted(executor: Executor, work: Callable[[Ask], Result], ask: Ask) -> Future[Result]:
+    """The call's future; one that is made here at once, and finds what was kept gone, fails as elsewhere."""
+    try:
+        return executor.submit(work, ask)
+    except HandleLost as lost:
+        failed: Future[Result] = Future()
+        failed.set_exception(lost)
+        return failed

@@ -30,6 +30,8 @@ class HandleLost(FedstillError):
 class Keeper(Protocol):
     """Keeps arrays for the other passes of a round; it can be sent to workers, where equal ones are one."""
 
+    def __hash__(self) -> int: ...
+
     def keep(self, arrays: Arrays) -> Any:
         """Keep arrays until `clear`; returns their handle."""
         ...
