@@ -41,14 +41,14 @@ class FamilyColumn(Sequence[str]):
             return families
         numbers: dict[str, int] = {}
         listed = [numbers.setdefault(family, len(numbers)) for family in families]
-        return cls(tuple(numbers), np.array(listed, np.uint16).astype(_code_type(len(numbers))))
+        return cls(tuple(numbers), _codes(listed, families=len(numbers)))
 
     @classmethod
     def in_turn(cls, families: Sequence[str], *, devices: int) -> FamilyColumn:
         """Deal families out in turn: device i gets family i modulo their number."""
         dealt = families[:devices]
         names = tuple(dict.fromkeys(dealt))
-        cycle = np.array([names.index(family) for family in dealt], _code_type(len(names)))
+        cycle = _codes([names.index(family) for family in dealt], families=len(names))
         return cls(names, np.resize(cycle, devices))
 
     def __len__(self) -> int:
@@ -103,5 +103,5 @@ class FamilyColumn(Sequence[str]):
         return rows
 
 
-def _code_type(families: int) -> type[np.uint8] | type[np.uint16]:
-    return np.uint8 if families <= 256 else np.uint16
+def _codes(listed: Sequence[int], *, families: int) -> FamilyCodes:
+    return np.array(listed, np.uint8) if families <= 256 else np.array(listed, np.uint16)
