@@ -130,8 +130,9 @@ def _in_columns(
 
     def shares(correct: str, examples: str) -> Float64Array:
         of = named[examples]
-        known = np.full(len(of), np.nan)
-        return np.divide(named[correct].astype(np.float64), of, out=known, where=of > 0)
+        known: Float64Array = np.full(len(of), np.nan)
+        np.divide(named[correct].astype(np.float64), of, out=known, where=of > 0)
+        return known
 
     accuracy = MeasuredAccuracy.of(
         personal=shares("personal_correct", "personal_examples"),

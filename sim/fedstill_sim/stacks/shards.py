@@ -62,7 +62,7 @@ class SharedStart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class ShardRefusal:
     """Why the answer of a shard's device does not count: its place in the shard, and as in Quarantined."""
 
     place: int
@@ -86,7 +86,7 @@ class FoldedShard:
 
     process: int
     bytes: IntArray
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[ShardRefusal, ...]
     trained: BoolArray
     partial: Arrays | None = None
     norms: Arrays | None = None

@@ -31,7 +31,7 @@ from fedstill_sim.stacks.shards import (
     FoldedShard,
     FoldShard,
     KeptShard,
-    LeftOut,
+    ShardRefusal,
     SharedStart,
 )
 from fedstill_sim.workers.keeper import Handle
@@ -82,7 +82,7 @@ class _Pass:
     family: OpenFamily
     task: RoundTask
     shard: TaskShard
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[ShardRefusal] = field(default_factory=list)
     kept: list[PrivateStatistics] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -160,7 +160,7 @@ class _Pass:
     def fail(self, places: Any, reason: Reason, text: str) -> None:
         """Leave devices of the shard out."""
         self.left_out += [
-            LeftOut(place=place, reason=reason.value, text=text[:TEXT_LIMIT]) for place in places
+            ShardRefusal(place=place, reason=reason.value, text=text[:TEXT_LIMIT]) for place in places
         ]
 
     def done(self) -> FoldedShard:
