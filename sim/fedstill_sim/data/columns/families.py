@@ -49,7 +49,7 @@ class FamilyColumn(Sequence[str]):
         dealt = families[:devices]
         names = tuple(dict.fromkeys(dealt))
         cycle = _codes([names.index(family) for family in dealt], families=len(names))
-        return cls(names, np.resize(cycle, devices))
+        return cls(names, cycle[np.arange(devices) % max(1, len(cycle))])
 
     def __len__(self) -> int:
         return len(self.codes)
