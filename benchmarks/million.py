@@ -135,6 +135,7 @@ def watched(checkout: Path, command: list[str], folder: Path, *, processes: int)
     """Do a run with a checkout's own code."""
     paths = [str(checkout / package) for package in PACKAGES]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONUNBUFFERED"] = "1"  # what it tells is read while it runs
     program = [sys.executable, "-c", "from fedstill_sim.cli import main; main()", *command]
     began = time.perf_counter()
     told = folder.parent / f"{folder.name}.log"
