@@ -31,7 +31,10 @@ from typing import Any
 
 PACKAGES = ("", "proto", "server", "client", "sim")
 _LOOK_EVERY_S = 0.5
-_BEGUN, _DONE = re.compile(r": \d+ rounds$", re.MULTILINE), "exporting the students"  # what a run tells
+_BEGUN, _DONE = (
+    re.compile(r": \d+ rounds( \(about [^)]*\))?$", re.MULTILINE),
+    "exporting the students",
+)  # what a run tells
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
