@@ -215,7 +215,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
             processes=request.processes,
             cluster=request.cluster,
             path=request.path,
-            device=request.device,
+            device=request.stacks_device,
         ),
         attack=plan,
         reading=request.reading,

@@ -234,7 +234,7 @@ class RunRequest(RunOptions, OwnDataOptions):
         least=0,
         panel=MACHINE,
     )
-    device: str = option(
+    stacks_device: str = option(
         "cpu",
         "What the steps of stacks are computed on: cpu, or cuda, a GPU, where onnxruntime-gpu is installed "
         "in place of onnxruntime. Students of a GPU have other last bits.",
@@ -331,16 +331,16 @@ class RunRequest(RunOptions, OwnDataOptions):
         return TASKS.load(self.task_name, where="--task")
 
     def _check_device(self) -> None:
-        if self.device == "cpu":
+        if self.stacks_device == "cpu":
             return
         if self.engine != "cohort" or self.cluster is not None:
             beside = "--cluster" if self.cluster is not None else f"--engine {self.engine}"
             raise RequestError(
-                f"--device {self.device} is this machine's cohort engine's; leave {beside} out"
+                f"--stacks-device {self.stacks_device} is this machine's cohort engine's; leave {beside} out"
             )
         from fedstill_client.model.placed import check_compute_device  # imports ONNX Runtime
 
-        check_compute_device(self.device)
+        check_compute_device(self.stacks_device)
 
     def _check_cluster(self) -> None:
         if self.cluster is None:

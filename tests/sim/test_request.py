@@ -71,13 +71,13 @@ def test_a_promise_is_whole_or_refused(asked: dict[str, Any], said: str) -> None
 
 def test_a_gpu_is_the_cohort_engine_s_on_this_machine() -> None:
     with pytest.raises(RequestError, match="leave --engine flower out"):
-        RunRequest(method="local", dataset="digits", device="cuda", engine="flower")
+        RunRequest(method="local", dataset="digits", stacks_device="cuda", engine="flower")
     with pytest.raises(RequestError, match="leave --cluster out"):
-        RunRequest(method="local", dataset="digits", device="cuda", cluster="auto")
+        RunRequest(method="local", dataset="digits", stacks_device="cuda", cluster="auto")
 
 
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
 
     with pytest.raises(NoComputeDevice, match="Install onnxruntime-gpu"):
-        RunRequest(method="local", dataset="digits", device="cuda")
+        RunRequest(method="local", dataset="digits", stacks_device="cuda")

@@ -36,6 +36,10 @@ class Ditto(FedAvg):
         return True
 
     @property
+    def goes_on(self) -> bool:
+        return True  # an owner's own student stays on the device
+
+    @property
     def personal_plan(self) -> PersonalPlan:
         plan = self.training
         return PersonalPlan(

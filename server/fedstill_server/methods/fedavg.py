@@ -123,9 +123,8 @@ class FedAvg(Folded):
 
     @property
     def goes_on(self) -> bool:
-        """Not unless parts of students, or whole ones of owners, stay on the devices."""
-        own = self.personal_plan is not None and self.personal_plan.own
-        return self.keeps_parts or own
+        """Not unless parts of students stay on the devices."""
+        return self.keeps_parts
 
     def local_parameters(self, family: str, student: Parameters) -> tuple[str, ...]:
         """The names of those of a family's student that stay on the devices, neither sent nor averaged."""
