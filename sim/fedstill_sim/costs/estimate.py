@@ -18,7 +18,7 @@ _DEVICES_A_PROCESS = 128  # eight stacks of 16, as most fleets are stacked
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """What a run will take on this machine, within a factor of two.
+    """What a run will take on this machine: memory, disk and bytes within a factor of two, seconds roughly.
 
     Attributes:
         devices: Of its fleet.

@@ -63,7 +63,7 @@ def print_estimate(console: Console, estimate: CostEstimate) -> None:
     console.print(
         f"Memory about {readable_bytes(estimate.peak_memory_bytes)}; sent "
         f"{readable_bytes(estimate.uplink_bytes)} up and {readable_bytes(estimate.downlink_bytes)} down; "
-        f"disk about {readable_bytes(estimate.disk_bytes)}. Each within a factor of two.",
+        f"disk about {readable_bytes(estimate.disk_bytes)}. All but the seconds within a factor of two.",
         highlight=False,
         soft_wrap=True,
     )

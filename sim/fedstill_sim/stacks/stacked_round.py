@@ -7,7 +7,8 @@ than are to count. What was kept by a worker that is lost is made anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,15 +108,10 @@ class StackedRound:
         context = self._fleet.keeper.keep(context_arrays(self._state, self._tasks.blobs, self._number))
         students = self._fleet.students
         before, after = students.begin(self._number)
-        starts = self._starts(groups, context)
-        shards = [
-            _Shard(replace(ask, start=starts.get(group.name)), places, group.task.family)
-            for group in groups
-            for ask, places in self._asks(group, before, context, all_count=all_count)
-        ]
-        self._shards = self._fleet.largest_first(shards, lambda shard: shard.family)
+        self._shards = []
+        asks = self._shard_asks(groups, before, context, all_count=all_count)
         replied = 0
-        for place, done in self._done_by(fold_stacks, [shard.ask for shard in self._shards]):
+        for place, done in self._done_by(fold_stacks, asks):
             shard = self._shards[place]
             self._take(shard, done)
             now = shard.ask.shard.devices[done.trained & shard.ask.stored]
@@ -154,8 +150,25 @@ class StackedRound:
         whole = len(entries) == self._reasons.total()
         return LeftOutAnswers(entries, {} if whole else dict(self._reasons))
 
-    def _starts(self, groups: Sequence[CohortGroup], context: Handle) -> dict[str, Handle]:
-        """Have the starts made that all devices of a group share, each by one worker."""
+    def _shard_asks(
+        self,
+        groups: Sequence[CohortGroup],
+        before: npt.NDArray[np.uint8],
+        context: Handle,
+        *,
+        all_count: bool,
+    ) -> Iterator[FoldShard]:
+        """Yield what is asked of each shard, of a group as soon as the start that it shares is made."""
+        for group, start in self._started(groups, context):
+            for ask, places in self._asks(group, before, context, all_count=all_count):
+                shard = _Shard(replace(ask, start=start), places, group.task.family)
+                self._shards.append(shard)
+                yield shard.ask
+
+    def _started(
+        self, groups: Sequence[CohortGroup], context: Handle
+    ) -> Iterator[tuple[CohortGroup, Handle | None]]:
+        """Yield each group with the start that its devices share, if any; workers make these meanwhile."""
         fleet = self._fleet
         making = fleet.largest_first(
             [group for group in groups if makes_start(group.task)], lambda group: group.task.family
@@ -170,8 +183,14 @@ class StackedRound:
             )
             for group in making
         ]
-        done = done_by(fleet.executor, make_start, asks, processes=fleet.workers)
-        return {making[place].name: handle for place, made in done if (handle := made.result()) is not None}
+        left = {
+            fleet.executor.submit(make_start, ask): group for ask, group in zip(asks, making, strict=True)
+        }
+        ready = [group for group in groups if not makes_start(group.task)]
+        yield from ((group, None) for group in fleet.largest_first(ready, lambda group: group.task.family))
+        while left:
+            for future in wait(left, return_when=FIRST_COMPLETED).done:
+                yield left.pop(future), future.result()
 
     def _asks(
         self, group: CohortGroup, before: npt.NDArray[np.uint8], context: Handle, *, all_count: bool
@@ -278,7 +297,7 @@ class StackedRound:
                     raise
         raise AssertionError("the last time either returns or raises")
 
-    def _done_by(self, work: Callable[[FoldShard], FoldedShard], asks: Sequence[FoldShard]) -> Any:
+    def _done_by(self, work: Callable[[FoldShard], FoldedShard], asks: Iterable[FoldShard]) -> Any:
         """Yield what became of each shard, with its place, in the order in which they are done."""
         for place, future in done_by(self._fleet.executor, work, asks, processes=self._fleet.workers):
             yield place, future.result()
