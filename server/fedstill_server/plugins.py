@@ -83,6 +83,10 @@ class Registry(Generic[Found]):
         points = self._installed().get(name, [])
         return " and ".join(map(_distribution, points)) or name.partition(":")[0]
 
+    def is_only_here(self, name: str) -> bool:
+        """Whether a name stands for what no other process finds by it: registered, or a program's."""
+        return name in self._registered or name.partition(":")[0] == "__main__"
+
     def register(self, name: str, found: object) -> None:
         """Let `name` stand for something of this process's own.
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import psutil
 from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS
 from fedstill_server.rounds.preparation import PREPARATIONS, PreparedState
 
 from fedstill_sim.config import RunConfig
@@ -25,6 +26,7 @@ from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.groups import worthwhile_processes
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.runner.remote_progress import ProgressCall
+from fedstill_sim.stacks.eligible import of_this_process
 from fedstill_sim.workers.calls import WorkerLost
 from fedstill_sim.workers.pool import usable_cores
 from fedstill_sim.workers.process import WorkerProcess
@@ -159,6 +161,8 @@ def processes_beside(config: RunConfig, data: FleetData) -> int:
     if simulation.engine.processes is not None:  # the cores that were asked for are the run's
         return 0
     fleet = config.fleet
+    if of_this_process(fleet) or any(map(METHODS.is_only_here, simulation.baselines)):
+        return 0
     if any(":" in name for name in (fleet.task.name, *simulation.baselines, *fleet.families)):
         return 0  # code of one's own may be this process's alone
     tables = any(FAMILIES.form_of(family).tables for family in fleet.families)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.consensus.exact_sum import ExactFold
-from fedstill_server.methods import Method
+from fedstill_server.consensus.folds import FOLDS
+from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS, Method
+from fedstill_server.plugins import Registry
+from fedstill_server.tasks import TASKS
+from fedstill_server.teachers.registry import TEACHERS
 
 AUTO, STACKS, MESSAGES = "auto", "stacks", "messages"
 PATHS = (AUTO, STACKS, MESSAGES)
@@ -41,6 +47,21 @@ def chosen_path(asked: str, fleet: FleetConfig, behaviour: FleetBehaviour, metho
     return MESSAGES if why_not else STACKS
 
 
+def of_this_process(fleet: FleetConfig) -> str:
+    """Return what of a fleet no other process could find by its name; empty where there is nothing."""
+    named: list[tuple[Registry[Any], object]] = [
+        (METHODS, fleet.method.name),
+        (FOLDS, fleet.method.options.get("fold", "")),
+        (TASKS, fleet.task.name),
+        *((FAMILIES, family) for family in fleet.families),
+        (FAMILIES, fleet.teacher.network),
+        (TEACHERS, fleet.teacher.network),
+    ]
+    return next(
+        (name for registry, name in named if isinstance(name, str) and registry.is_only_here(name)), ""
+    )
+
+
 def why_no_stacks(fleet: FleetConfig, behaviour: FleetBehaviour, method: Method) -> str:
     """Why a run needs its messages one by one; empty where it does not. The method is bound to the fleet."""
     codec, name = getattr(method, "codec", None), fleet.method.name
@@ -54,6 +75,8 @@ def why_no_stacks(fleet: FleetConfig, behaviour: FleetBehaviour, method: Method)
         "answers are coded against those before": fleet.uplink.delta or getattr(codec, "delta", False),
         f"method {name!r} asks the students that devices send": method.runs_students,
     }
+    if own := of_this_process(fleet):
+        return f"{own!r} is known to this process, and to no worker"
     for reason, holds in reasons.items():
         if holds:
             return reason
