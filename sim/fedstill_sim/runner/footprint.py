@@ -1,8 +1,9 @@
 """What a run will take of memory and disk, before it takes it, and why it cannot be where there is less.
 
-The bytes of columns, examples and students follow from their shapes. What a process takes besides, and what
-a message of the path over messages takes in the main process, was measured. Peaks of measured runs are within
-a factor of FACTOR of the estimate: a test holds both side by side, and so does benchmarks/footprint.py.
+The bytes of columns, examples and students follow from their shapes. What a process takes besides was
+measured; what a message takes in the main process is estimated from one large fleet over messages. Peaks of
+measured runs are within a factor of FACTOR of the estimate: a test holds both side by side, and so does
+benchmarks/footprint.py.
 """
 
 from __future__ import annotations
