@@ -39,7 +39,6 @@ from tests.sim.test_engine_cohort import FAMILIES, evaluate, train
 from tests.sim.test_stacks_path import QUICK, assert_same, prepared
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.xdist_group("ray")  # one worker of pytest starts the two nodes
 
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # Ray takes 127.0.0.1 for another name of the machine
 NODE = (
