@@ -6,6 +6,7 @@ its devices where they are, and hand back the sum; the loop does not see the dif
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.methods import Method
 from fedstill_server.rounds.account import Head
 from fedstill_server.rounds.base_tables import BaseTables
+from fedstill_server.rounds.evaluation import FleetAccuracy
 from fedstill_server.rounds.oort import UtilityState
 from fedstill_server.rounds.round_record import DeviceAccuracy, MeasuredDevices, Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
@@ -120,6 +122,36 @@ class Measured:
     sent_bytes: int = 0
     personal_examples: int = 0
     personal: Callable[[], Mapping[str, float]] = dict
+
+    @classmethod
+    def of_devices(
+        cls,
+        devices: Mapping[str, DeviceAccuracy],
+        *,
+        failures: tuple[Quarantined, ...],
+        sent_bytes: int,
+        personal_examples: int,
+    ) -> Measured:
+        """The results of devices whose accuracies are there by name; means count each device the same."""
+        accuracy = FleetAccuracy.of(devices)
+        return cls(
+            personal_accuracy=accuracy.personal,
+            global_accuracy=accuracy.everyone,
+            fleet_personal_accuracy=accuracy.fleet_personal,
+            fleet_global_accuracy=accuracy.fleet_everyone,
+            worst_device_accuracy=accuracy.worst,
+            devices=devices,
+            failures=failures,
+            sent_bytes=sent_bytes,
+            personal_examples=personal_examples,
+            personal=functools.partial(personal_accuracies, devices),
+        )
+
+
+def personal_accuracies(devices: Mapping[str, DeviceAccuracy]) -> dict[str, float]:
+    """The personal accuracy of each device that has one, by name."""
+    found = {name: device.personal for name, device in devices.items()}
+    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
 
 
 class FleetWork(Protocol):

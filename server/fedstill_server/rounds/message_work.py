@@ -6,7 +6,6 @@ answers next (asynchronous.py).
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from fedstill_server.rounds.asynchronous import Asynchronous
 from fedstill_server.rounds.bounded_fold import bounded_consensus
 from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
-from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
+from fedstill_server.rounds.evaluation import read_counts
 from fedstill_server.rounds.fleet_work import FoldedRound, Measured, Stopwatch
 from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
 from fedstill_server.rounds.oort import UtilityState
@@ -346,24 +345,9 @@ def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, s
                 examples += counts.personal_examples
             except WireError as error:
                 failures.append(_left_out(member, Reason.BAD_VALUES, str(error)))
-    accuracy = FleetAccuracy.of(devices)
-    return Measured(
-        personal_accuracy=accuracy.personal,
-        global_accuracy=accuracy.everyone,
-        fleet_personal_accuracy=accuracy.fleet_personal,
-        fleet_global_accuracy=accuracy.fleet_everyone,
-        worst_device_accuracy=accuracy.worst,
-        devices=devices,
-        failures=tuple(failures),
-        sent_bytes=sent_bytes,
-        personal_examples=examples,
-        personal=functools.partial(_personal, devices),
+    return Measured.of_devices(
+        devices, failures=tuple(failures), sent_bytes=sent_bytes, personal_examples=examples
     )
-
-
-def _personal(devices: Mapping[str, DeviceAccuracy]) -> dict[str, float]:
-    found = {name: device.personal for name, device in devices.items()}
-    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
 
 
 def _left_out(member: Member, reason: Reason, text: str) -> Quarantined:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,8 +9,8 @@ from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.codec.api import decode_task, encode_task
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods import Method
-from fedstill_server.rounds.evaluation import CorrectCounts, FleetAccuracy
-from fedstill_server.rounds.fleet_work import Measured
+from fedstill_server.rounds.evaluation import CorrectCounts
+from fedstill_server.rounds.fleet_work import Measured, personal_accuracies
 from fedstill_server.rounds.measured_sample import MeasuredAccuracy
 from fedstill_server.rounds.reasons import Reason
 from fedstill_server.rounds.round_record import MOST_ENTRIES, DeviceAccuracy, Quarantined
@@ -97,18 +96,11 @@ def _measured(
             fleet, after, devices[there], counts[there], failures=left_out, sent_bytes=sent_bytes
         )
     accuracies = _by_name(fleet, devices[there], counts[there])
-    accuracy = FleetAccuracy.of(accuracies)
-    return Measured(
-        personal_accuracy=accuracy.personal,
-        global_accuracy=accuracy.everyone,
-        fleet_personal_accuracy=accuracy.fleet_personal,
-        fleet_global_accuracy=accuracy.fleet_everyone,
-        worst_device_accuracy=accuracy.worst,
-        devices=accuracies,
+    return Measured.of_devices(
+        accuracies,
         failures=left_out,
         sent_bytes=sent_bytes,
         personal_examples=int(counts[there, 1].sum()),
-        personal=functools.partial(_personal, accuracies),
     )
 
 
@@ -152,15 +144,10 @@ def _in_columns(
         failures=failures,
         sent_bytes=sent_bytes,
         personal_examples=int(counts[:, 1].sum()),
-        personal=lambda: _personal(_by_name(fleet, devices, counts)),
+        personal=lambda: personal_accuracies(_by_name(fleet, devices, counts)),
     )
 
 
 def _by_name(fleet: OpenFleet, devices: IntArray, counts: IntArray) -> dict[str, DeviceAccuracy]:
     names = (fleet.names[device] for device in devices.tolist())
     return {name: CorrectCounts(*row).accuracy() for name, row in zip(names, counts.tolist(), strict=True)}
-
-
-def _personal(devices: Mapping[str, DeviceAccuracy]) -> dict[str, float]:
-    found = {name: device.personal for name, device in devices.items()}
-    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
