@@ -20,7 +20,7 @@ from flwr.app import Error, MetricRecord, RecordDict
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
 from fedstill_sim.engine.grid import Handler
-from fedstill_sim.engine.groups import TaskGroup, fitting_workers, group_messages, split_group
+from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group, workers_for_run
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.prefixed import make_prefixed
@@ -31,7 +31,6 @@ from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.calls import WorkerLost
 from fedstill_sim.workers.growing import GrowingPool
-from fedstill_sim.workers.pool import start_workers, workers_of
 from fedstill_sim.workers.remote import RemoteExecutor
 
 # The code of a simulated device's failure, whose text is shown; a real device sends a word.
@@ -87,16 +86,9 @@ class CohortEngine:
             make_prefixed(self._folder, family, self._stack_sizes[family])
         self._worker_ids: set[int] = set()
         self._owns_executor = executor is None
-        if executor is None:
-            self._executor: Executor = (
-                fitting_workers(self._stacks()) if processes is None else start_workers(processes)
-            )
-            self._processes = workers_of(self._executor)
-        else:
-            self._processes = workers_of(executor) if processes is None else processes
-            self._executor = (
-                executor.of_run(self._folder) if isinstance(executor, RemoteExecutor) else executor
-            )
+        self._executor, self._processes = workers_for_run(
+            self._folder, executor=executor, processes=processes, stacks=self._stacks()
+        )
 
     def _manifest(self, family: str) -> StudentManifest:
         if family not in self._stack_sizes:

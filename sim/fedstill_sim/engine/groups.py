@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
@@ -17,7 +18,8 @@ from fedstill_proto.messages import RoundTask, StartSource
 from flwr.app import RecordDict
 
 from fedstill_sim.workers.growing import GrowingPool
-from fedstill_sim.workers.pool import start_workers, usable_cores
+from fedstill_sim.workers.pool import start_workers, usable_cores, workers_of
+from fedstill_sim.workers.remote import RemoteExecutor
 
 _SHARDS_A_PROCESS = 3  # so that no process waits long for the last one
 _MOST_STACKS_IN_A_SHARD = 16
@@ -89,6 +91,24 @@ def fitting_workers(stacks: int) -> Executor:
         return start_workers(processes)
     most = min(usable_cores(), stacks)
     return GrowingPool(most) if most > 1 else start_workers(0)
+
+
+def workers_for_run(
+    run_folder: Path, *, executor: Executor | None, processes: int | None, stacks: int
+) -> tuple[Executor, int]:
+    """Return what makes a run's calls, and how many workers it has.
+
+    Args:
+        run_folder: The run.
+        executor: What was given to make them; None starts worker processes.
+        processes: How many workers there are to be, or are; None is what fits the fleet, or what was given.
+        stacks: How many stacks the whole fleet makes.
+    """
+    if executor is None:
+        own = fitting_workers(stacks) if processes is None else start_workers(processes)
+        return own, workers_of(own)
+    workers = workers_of(executor) if processes is None else processes
+    return executor.of_run(run_folder) if isinstance(executor, RemoteExecutor) else executor, workers
 
 
 def split_group(

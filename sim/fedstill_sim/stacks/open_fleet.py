@@ -19,7 +19,7 @@ from fedstill_proto.package.artifact import load_artifact
 from fedstill_sim.data.columns.names import NumberedNames
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
-from fedstill_sim.engine.groups import TaskGroup, fitting_workers, split_group
+from fedstill_sim.engine.groups import TaskGroup, split_group, workers_for_run
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.prefixed import make_prefixed
@@ -28,7 +28,6 @@ from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
 from fedstill_sim.stacks.round_context import forget_contexts
 from fedstill_sim.workers.growing import GrowingPool
 from fedstill_sim.workers.keeper import FileKeeper, Keeper
-from fedstill_sim.workers.pool import start_workers, workers_of
 from fedstill_sim.workers.remote import RemoteExecutor
 
 MOST_NAMED = 200
@@ -87,14 +86,9 @@ class OpenFleet:
             make_prefixed(self.folder, family, self.stack_sizes[family])
         self.worker_ids: set[int] = set()
         self._owns_executor = executor is None
-        if executor is None:
-            self.executor: Executor = (
-                fitting_workers(self._stacks()) if processes is None else start_workers(processes)
-            )
-            self.workers = workers_of(self.executor)
-        else:
-            self.workers = workers_of(executor) if processes is None else processes
-            self.executor = executor.of_run(self.folder) if isinstance(executor, RemoteExecutor) else executor
+        self.executor, self.workers = workers_for_run(
+            self.folder, executor=executor, processes=processes, stacks=self._stacks()
+        )
         self.keeper: Keeper = FileKeeper(self.folder / DEVICES_FOLDER / "kept")
         self.keeper.clear()  # what a killed run left
         if isinstance(self.executor, RemoteExecutor):
