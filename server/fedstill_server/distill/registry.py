@@ -22,6 +22,7 @@ _TECHNIQUES = {
     "dkd": f"{_HERE}.techniques.dkd:DecoupledDistillation",
     "dist": f"{_HERE}.techniques.dist:CorrelationDistillation",
     "standardized": f"{_HERE}.techniques.standardized:StandardizedDistillation",
+    "reverse-kl": f"{_HERE}.techniques.reverse_kl:ReverseDivergence",
     "top-k": f"{_HERE}.techniques.top_k:TopKDistillation",
     "fitnets": f"{_HERE}.techniques.fitnets:FitNets",
     "distilbert": f"{_HERE}.techniques.distilbert:DistilBert",

@@ -15,6 +15,7 @@ from fedstill_server.losses.data_free import activation_loss, information_entrop
 from fedstill_server.losses.decoupled import decoupled_kd_loss
 from fedstill_server.losses.hint import hint_loss
 from fedstill_server.losses.jensen_shannon import jensen_shannon_loss
+from fedstill_server.losses.policy_gradient import policy_gradient_loss, rewards_behind
 from fedstill_server.losses.probabilistic import probabilistic_transfer_loss
 from fedstill_server.losses.relational import angle_loss, distance_loss
 from fedstill_server.losses.response import (
@@ -26,6 +27,7 @@ from fedstill_server.losses.response import (
     soft_label_loss,
 )
 from fedstill_server.losses.similarity import similarity_loss
+from fedstill_server.losses.skewed import reverse_kl_loss, skewed_kl_loss, skewed_reverse_kl_loss
 from fedstill_server.losses.standardized import standardized, standardized_kd_loss
 from fedstill_server.losses.top_k import top_k_bucket_loss, top_k_renormalized_loss
 from fedstill_server.losses.triple import cosine_loss, triple_loss
@@ -51,8 +53,13 @@ __all__ = [
     "kd_loss",
     "masked_mean",
     "one_hot_loss",
+    "policy_gradient_loss",
     "probabilistic_transfer_loss",
+    "reverse_kl_loss",
+    "rewards_behind",
     "similarity_loss",
+    "skewed_kl_loss",
+    "skewed_reverse_kl_loss",
     "soft_label_loss",
     "standardized",
     "standardized_kd_loss",
