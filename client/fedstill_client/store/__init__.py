@@ -8,6 +8,7 @@ from fedstill_client.store.examples import (
     is_held_out,
 )
 from fedstill_client.store.ledger import Ledger, Release, ReleaseTotals
+from fedstill_client.store.memories import MemoryLimits, StoredMemories, StoredMemory
 from fedstill_client.store.private_store import PrivateStore
 from fedstill_client.store.texts import StoredText
 from fedstill_client.store.unclear import StoredUtterance
@@ -16,11 +17,14 @@ from fedstill_client.store.weights import StoredStudents
 __all__ = [
     "ExampleCounts",
     "Ledger",
+    "MemoryLimits",
     "PrivateStore",
     "Release",
     "ReleaseTotals",
     "Retention",
     "StoredExamples",
+    "StoredMemories",
+    "StoredMemory",
     "StoredStudents",
     "StoredText",
     "StoredUtterance",

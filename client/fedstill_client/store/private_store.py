@@ -43,6 +43,7 @@ from fedstill_client.store.examples import (
 )
 from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
+from fedstill_client.store.memories import MemoryTable
 from fedstill_client.store.sums import SumTable
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts, rewrite_texts
 from fedstill_client.store.unclear import StoredUtterance, add_unclear, drop_unclear, read_unclear
@@ -94,7 +95,7 @@ class _Wanted:
 
 
 class PrivateStore:
-    """An open private store: examples, texts, personal students, the ledger, and what is installed.
+    """An open private store: examples, texts, memories, personal students, the ledger, and what is installed.
 
     What a method has kept is on the disk when it returns. All raise DeviceStoreError where the database
     cannot be read or written.
@@ -107,6 +108,7 @@ class PrivateStore:
         self.ledger = Ledger(database, check_not_forgotten=self._check_not_forgotten)
         self.sums = SumTable(database, check_not_forgotten=self._check_not_forgotten)
         self.words = WordTable(database)
+        self.memories = MemoryTable(database, with_reserve=self._with_reserve)
 
     @classmethod
     def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
@@ -129,6 +131,8 @@ class PrivateStore:
             # Another process reads, perhaps the one that forgets: then the next one to open tries again.
             with suppress(DeviceStoreError):
                 store._finish_erasing()
+        with suppress(DeviceStoreError):
+            store.memories.finish_erasing()
         store._clean_texts()
         return store
 
@@ -258,6 +262,8 @@ class PrivateStore:
     ) -> Forgotten:
         """Erase examples, and all personal students and learning that came from the store's examples.
 
+        Memories go with them, except where examples are named by ids: memories have ids of their own.
+
         A training that is under way in another process cannot keep its student. The ledger stays: what has
         left the device has left it. It works on a full disk, too; and where it was cut off, whoever opens
         the store next brings it to its end.
@@ -358,6 +364,8 @@ class PrivateStore:
             self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
             self._put_setting(_ERASING, wanted.to_json())
             note_last_id(self._database, next_id(self._database) - 1)
+            if wanted.ids is None:
+                self.memories.note_forgetting(before=wanted.before)
 
     def _finish_erasing(self) -> None:
         """Erase what was written down; whoever is killed can begin it again."""
@@ -371,6 +379,7 @@ class PrivateStore:
         wanted, erasing = _Wanted.from_json(text), Erasing(self._database)
         if wanted is not None:
             erasing.delete("examples", ("x", "labels"), wanted.where, wanted.values)
+        self.memories.erase(erasing)
         erasing.delete("students", ("weights",), "TRUE")
         erasing.delete("learning", ("progress",), "TRUE")
         # Paid for, and perhaps not sent yet: what came from these examples is not to leave any more.

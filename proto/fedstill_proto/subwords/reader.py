@@ -17,7 +17,7 @@ from fedstill_proto.subwords.tokenizer_check import EXACT_LIMIT, check_tokenizer
 from fedstill_proto.system.extras import explain_missing
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 TEXT_LIMIT = 1 << 16
 """Characters of one text."""
@@ -60,28 +60,23 @@ class SubwordReader:
         """How many sub-words there are."""
         return int(self._tokenizer.get_vocab_size(True))
 
+    def fits(self, text: str) -> bool:
+        """Whether nothing of a text is cut off in a row."""
+        return len(text) <= TEXT_LIMIT and not self._encoded(text).overflowing
+
     def numbers(self, text: str) -> list[int]:
         """The numbers of a text's sub-words, with the special ones around them, `places` at most.
 
         Raises:
             InvalidValue: The text is too long, or there is nothing in it.
         """
-        checked = _checked(text)
-        try:
-            found = _without_panic(lambda: self._tokenizer.encode(checked))
-        except _LibraryFailed as error:
-            problem = f"{text!r:.40} cannot be read by the package's tokenizer: {error}"
-            raise InvalidValue("text", problem) from None
+        found = self._encoded(text)
         if all(found.special_tokens_mask):
             raise InvalidValue("text", f"{text!r:.60} holds no sub-word")
         numbers = [int(number) for number in found.ids if number != self.pad]
         if max(numbers) >= EXACT_LIMIT:
             raise InvalidValue("text", f"{text!r:.40} has a sub-word of number {max(numbers)}")
         return numbers
-
-    def length(self, text: str) -> int:
-        """How many places of a row a text takes, `places` at most."""
-        return len(self.numbers(text))
 
     def rows(self, texts: Sequence[str]) -> FloatArray:
         """Texts as a student takes them [texts, places], float32; raises InvalidValue, naming the text."""
@@ -100,6 +95,14 @@ class SubwordReader:
         """The text of sub-words, without the special ones."""
         wanted = [int(number) for number in numbers]
         return str(_without_panic(lambda: self._tokenizer.decode(wanted, skip_special_tokens=True)))
+
+    def _encoded(self, text: str) -> Encoding:
+        checked = _checked(text)
+        try:
+            return _without_panic(lambda: self._tokenizer.encode(checked))
+        except _LibraryFailed as error:
+            problem = f"{text!r:.40} cannot be read by the package's tokenizer: {error}"
+            raise InvalidValue("text", problem) from None
 
 
 class _LibraryFailed(FedstillError):

@@ -44,8 +44,8 @@ _BACK = tuple("123456789kg")  # after a backslash, they refer to a group
 _INNER = ("normalizers", "pretokenizers", "processors", "decoders")  # what a Sequence holds
 
 
-def check_tokenizer(content: bytes) -> None:
-    """Raises WireError unless these bytes are a tokenizer.json that this agent reads."""
+def check_tokenizer(content: bytes) -> int:
+    """The highest number of a sub-word; raises WireError unless this agent reads such a tokenizer.json."""
     if len(content) > TOKENIZER_LIMIT_BYTES:
         raise WireError("tokenizer", f"{len(content)} bytes, more than {TOKENIZER_LIMIT_BYTES}")
     try:
@@ -54,8 +54,7 @@ def check_tokenizer(content: bytes) -> None:
         raise WireError("tokenizer", f"not a tokenizer.json: {str(error)[:100]}") from None
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise WireError("tokenizer", "not a tokenizer.json: it has no model")
-    _check_model(document["model"])
-    _check_added(document.get("added_tokens") or [])
+    highest = max(_check_model(document["model"]), _check_added(document.get("added_tokens") or []))
     growth = 1.0
     for part, known in _STEPS.items():
         for step in _steps(document.get(part), part, known, depth=0):
@@ -64,9 +63,11 @@ def check_tokenizer(content: bytes) -> None:
         raise WireError(
             "tokenizer.normalizer", f"makes texts {growth:g} times as long; {_GROWTH_LIMIT:g} at most"
         )
+    return highest
 
 
-def _check_model(model: Mapping[str, Any]) -> None:
+def _check_model(model: Mapping[str, Any]) -> int:
+    """The highest number of its sub-words."""
     kind = model.get("type")
     if kind not in _MODELS:
         problem = f"{kind!r:.60} is none of {', '.join(sorted(_MODELS))}; save it with a newer tokenizers"
@@ -90,9 +91,11 @@ def _check_model(model: Mapping[str, Any]) -> None:
     merges = model.get("merges") or []
     if not isinstance(merges, list) or len(merges) > SUBWORD_LIMIT:
         raise WireError("tokenizer.model.merges", f"is no list of {SUBWORD_LIMIT} merges at most")
+    return max(numbers)
 
 
-def _check_added(added: object) -> None:
+def _check_added(added: object) -> int:
+    """The highest number of them; -1 where there are none."""
     where = "tokenizer.added_tokens"
     if (
         not isinstance(added, list)
@@ -100,8 +103,10 @@ def _check_added(added: object) -> None:
         or not all(isinstance(a, dict) for a in added)
     ):
         raise WireError(where, f"is no list of {_ADDED_LIMIT} sub-words at most")
+    numbers = [one.get("id") for one in added]
     _check_pieces([one.get("content") for one in added], where)
-    _check_numbers([one.get("id") for one in added], where)
+    _check_numbers(numbers, where)
+    return max(numbers, default=-1)
 
 
 def _check_pieces(pieces: list[Any], where: str) -> None:
