@@ -85,7 +85,9 @@ def test_the_first_step_is_the_loss_that_is_documented(teacher: TorchTeacher) ->
     }
 
 
-OF_ANY_STUDENT = sorted({*TECHNIQUES} - {*RECIPES, "attention", "attention-matrices", "exits"})
+OF_ANY_STUDENT = sorted(
+    {*TECHNIQUES} - {*RECIPES, "attention", "attention-matrices", "exits", "gkd", "minillm"}
+)
 
 
 @pytest.mark.parametrize("name", OF_ANY_STUDENT)

@@ -203,6 +203,8 @@ class _Run:
                 teacher_features=features,
                 teacher_classes=0 if logits is None else logits.shape[-1],
                 teacher_logits=None if self.answers is None else self.teacher_logits,
+                teacher=self.job.teacher,
+                held_out=self.job.held_out,
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derived_seed(self.job.plan.seed, number, f"technique/{technique.name}"))
@@ -285,6 +287,7 @@ class _Run:
             teacher_logits=taught,
             teacher_features=features,
             progress=self.done / self.steps,
+            number=self.done,
             temperature=plan.temperature,
         )
         parts = self._parts(self._weighed(step))

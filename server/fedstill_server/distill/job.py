@@ -36,6 +36,7 @@ class DistillJob:
         techniques: The terms of the loss beside the labels'.
         start: The student's first weights; None draws them from the plan's seed.
         answers: The teacher's answers to `x`, where they are known already.
+        held_out: Labelled examples that no step learns, by which techniques adapt themselves.
     """
 
     family: str
@@ -47,6 +48,7 @@ class DistillJob:
     techniques: tuple[Technique, ...] = ()
     start: Parameters | None = None
     answers: TeacherAnswers | None = None
+    held_out: Examples | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) == 0 or len(self.x) != len(self.labels):
@@ -73,6 +75,8 @@ class DistillJob:
         arrays |= {f"start/{name}": array for name, array in (self.start or {}).items()}
         if self.answers is not None:
             arrays["answers"] = self.answers.logits
+        if self.held_out is not None and self.held_out.y is not None:
+            arrays |= {"held_out/x": self.held_out.x, "held_out/y": self.held_out.y}
         text = json.dumps(described, sort_keys=True) + digest_of(arrays)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -224,6 +224,7 @@ def _job(request: DistillRequest, task: DistillTask, teacher: TeacherModel | Non
         plan=request.plan,
         teacher=teacher,
         techniques=techniques,
+        held_out=task.validation if len(task.validation) else None,
     )
     if not request.answers:
         return job

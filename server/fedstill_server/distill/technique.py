@@ -16,9 +16,11 @@ from fedstill_proto.arrays import Parameters
 from torch import Tensor, nn
 
 from fedstill_server.config.options import WithOptions, option
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import parse_map
 from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.teachers.interface import TeacherModel
 
 LAYERS_HELP = "Which are compared: uniform, last, logits, or pairs such as hidden.0=hidden.1."
 
@@ -39,6 +41,8 @@ class Setting:
         teacher_classes: How many classes the teacher tells apart; 0 without a teacher.
         teacher_logits: The teacher's answers to all examples [n, teacher_classes]; None if the plan is
             online.
+        teacher: Whom a term may ask about examples of its own; None where kept answers are all there is.
+        held_out: Labelled examples that no step learns; None where there are none.
     """
 
     plan: DistillPlan
@@ -51,6 +55,8 @@ class Setting:
     teacher_features: Mapping[str, Tensor]
     teacher_classes: int
     teacher_logits: Tensor | None
+    teacher: TeacherModel | None = None
+    held_out: Examples | None = None
 
     def check_pairs(self, name: str, what: str, fits: Callable[[Tensor], bool]) -> None:
         """Refuse pairs of layers whose features the technique cannot compare.
@@ -82,6 +88,7 @@ class Step:
     teacher_logits: Tensor | None  # [B, teacher_classes]
     teacher_features: Mapping[str, Tensor]
     progress: float  # share of the training that is done, 0 to 1
+    number: int  # of the step in the training, from 0
     temperature: float
     weights: Tensor | None = None  # [B], or [B, S] for text: what each example counts in the soft terms
 

@@ -46,6 +46,7 @@ class GatedRecurrentNetwork(nn.Module):
         return new + keep * (state - new)
 
     stream_places = 0  # a state takes in any number of words
+    steps_rows = True  # `step` takes n rows side by side as well: words [n], states [n, width]
 
     def start_state(self) -> dict[str, Tensor]:
         return {"state": torch.zeros(1, self.width)}
