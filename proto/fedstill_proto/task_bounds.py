@@ -100,7 +100,7 @@ class TaskBounds:
         words=PROTECTIONS,
     )
     encodings: tuple[str, ...] = rule(
-        ("uint8", "top-k", "levels", "gaussian"),
+        ("uint8", "top-k", "levels", "gaussian", "drawn"),
         "How soft labels may be coded; float32 and float16 keep the last digits, which tell most.",
         words=ENCODINGS,
     )
@@ -225,7 +225,7 @@ def bits_of(codec: SoftLabelCodec | None) -> int:
     """Bits of one number of soft labels, before entropy coding; 1 where there are none."""
     if codec is None:
         return 1
-    return codec.bits if codec.encoding is Encoding.LEVELS else _BITS[codec.encoding]
+    return codec.bits if codec.encoding in (Encoding.LEVELS, Encoding.DRAWN) else _BITS[codec.encoding]
 
 
 def numbers_of(request: SummaryRequest, *, classes: int, places: int = 1) -> int:
@@ -234,7 +234,7 @@ def numbers_of(request: SummaryRequest, *, classes: int, places: int = 1) -> int
         return 0
     public = request.kind is SummaryKind.PUBLIC_SET
     rows = len(request.public_rows) * places if public else classes
-    kept = 0 if request.codec is None else request.codec.k
+    kept = 0 if request.codec is None else request.codec.k + request.codec.drawn
     with_labels = request.kind is not SummaryKind.CLASS_PROTOTYPES
     numbers = rows * (2 * min(kept, classes) if kept else classes) if with_labels else 0
     counted = classes if request.class_counts or not public else 0

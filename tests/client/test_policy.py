@@ -213,7 +213,7 @@ class TestRules:
             (asked(request=replace(PLAIN, anchor_rows=ROWS[:3])), "answers: features"),
             (
                 asked(request=replace(PLAIN, codec=SoftLabelCodec(Encoding.FLOAT16))),
-                "encodings: float16 is asked for, the bound is uint8, top-k, levels, gaussian; most_bits: 16",
+                "encodings: float16 is asked for, the bound is uint8, top-k, levels, gaussian, drawn; ",
             ),
             (asked(request=replace(PLAIN, public_rows=np.arange(513))), "most_rows: 513 is asked for"),
             (asked(learning_rate=0.11), "most_learning_rate: 0.11 is asked for, the bound is 0.1"),
@@ -365,7 +365,7 @@ class TestFile:
         set_ = policy(*words)["policy"]
         assert set_["answers"] == ["public-set", "parameters"]
         assert set_["starts"] == ["installed", "own", "task"]
-        assert (set_["encodings"], set_["most_epochs"]) == (["top-k", "levels", "gaussian"], 30)
+        assert (set_["encodings"], set_["most_epochs"]) == (["top-k", "levels", "gaussian", "drawn"], 30)
         assert policy("--set", "answers=")["policy"]["answers"] == []
         assert policy("--default")["policy"] == DevicePolicy().to_json()
 

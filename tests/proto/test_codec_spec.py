@@ -21,6 +21,8 @@ LEVELS = Encoding.LEVELS
         ("log,3bit,entropy", SoftLabelCodec(LEVELS, bits=3, grid=Grid.LOG, entropy=True)),
         ("topk8,4bit,entropy,delta", SoftLabelCodec(LEVELS, 8, 4, entropy=True, delta=True)),
         ("entropy", SoftLabelCodec(LEVELS, entropy=True)),
+        ("topk16,drawn12", SoftLabelCodec(Encoding.DRAWN, 16, drawn=12)),
+        ("drawn3,topk2,12bit", SoftLabelCodec(Encoding.DRAWN, 2, 12, drawn=3)),
     ],
 )
 def test_words_name_a_codec(words: str, codec: SoftLabelCodec) -> None:
@@ -39,7 +41,10 @@ def test_every_codec_has_words(codec: SoftLabelCodec) -> None:
         ("uint8,entropy", "uint8 stands alone"),
         ("9bit", "9 is not 1 to 8"),
         ("0bit", "0 is not 1 to 8"),
-        ("topk0", "keeps no class"),
+        ("topk0", "names no class"),
+        ("drawn4", "0 is not 1 to"),
+        ("topk4,drawn4,log", "says grid"),
+        ("topk4,drawn4,17bit", "17 is not 1 to 16"),
         ("dense,topk3", "says classes twice"),
         ("dense,delta", "switch entropy on"),
         ("dense,4bits", "is none of dense"),

@@ -173,8 +173,14 @@ def level_codecs(draw: st.DrawFn) -> SoftLabelCodec:
     )
 
 
+@st.composite
+def drawn_codecs(draw: st.DrawFn) -> SoftLabelCodec:
+    k, drawn, bits = (draw(st.integers(1, most)) for most in (45, 45, 16))
+    return SoftLabelCodec(Encoding.DRAWN, k, bits, drawn=drawn)
+
+
 def all_codecs() -> st.SearchStrategy[SoftLabelCodec]:
-    return st.one_of(codecs(), level_codecs())
+    return st.one_of(codecs(), level_codecs(), drawn_codecs())
 
 
 SEAL_BYTES = 5

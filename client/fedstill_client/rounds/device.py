@@ -452,7 +452,7 @@ def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest
     classes, places = manifest.classes, math.prod(manifest.label_shape)
     statistics = pb.SoftLabelSummary.FromString(summary).statistics
     soft = statistics.soft_labels
-    rows, in_a_row = soft.rows, soft.k or soft.classes
+    rows, in_a_row = soft.rows, soft.k + soft.drawn or soft.classes
     if soft.encoding == pb.SOFT_LABEL_ENCODING_LEVELS and task.request.codec is not None:
         # These leave out what the request states.
         rows = len(task.request.public_rows) * places or len(statistics.present_classes)

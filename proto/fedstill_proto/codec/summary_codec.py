@@ -565,8 +565,12 @@ def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> 
     if labels.encoding != TO_WIRE[codec.encoding]:
         problem = f"{labels.encoding}, expected {TO_WIRE[codec.encoding]} ({codec.encoding.value})"
         raise WireError("statistics.soft_labels.encoding", problem)
-    if codec.encoding is Encoding.TOP_K and labels.k != min(codec.k, classes):
+    if codec.encoding in (Encoding.TOP_K, Encoding.DRAWN) and labels.k != min(codec.k, classes):
         raise WireError("statistics.soft_labels.k", f"{labels.k}, expected {min(codec.k, classes)}")
+    if codec.encoding is Encoding.DRAWN:
+        for name, wanted in (("drawn", min(codec.drawn, classes - labels.k)), ("bits", codec.bits)):
+            if (got := getattr(labels, name)) != wanted:
+                raise WireError(f"statistics.soft_labels.{name}", f"{got}, expected {wanted}")
 
 
 def _bits_of(moves: Moves | None) -> int:

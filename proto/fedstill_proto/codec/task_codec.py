@@ -212,7 +212,7 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
         message.selection.most_ambiguity = request.selection.most_ambiguity
     if request.codec is not None:
         message.encoding = TO_WIRE[request.codec.encoding]
-        message.k = request.codec.k
+        message.k, message.drawn = request.codec.k, request.codec.drawn
     if request.noising is not None:
         message.noising.clip = request.noising.clip
         message.noising.noise_multiplier = request.noising.noise_multiplier
@@ -221,6 +221,8 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
         message.summing.dropouts = request.summing.dropouts
         message.summing.colluders = request.summing.colluders
     message.base_round = request.base_round
+    if request.codec is not None and request.codec.encoding is Encoding.DRAWN:
+        message.bits = request.codec.bits
     if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
         message.bits = request.codec.bits
         message.grid = GRID_NUMBERS[request.codec.grid]
@@ -239,7 +241,7 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             if encoding is None:
                 raise WireError("request.encoding", f"unknown value {message.encoding}")
             codec = _decode_codec(encoding, message)
-        elif message.bits or message.grid or message.entropy or message.delta:
+        elif message.bits or message.grid or message.entropy or message.delta or message.drawn:
             raise WireError("request.bits", "a grid, but no encoding that has one")
         selection = None
         if message.HasField("selection"):
@@ -282,6 +284,10 @@ def _decode_summing(message: pb.Summing) -> Summing:
 
 
 def _decode_codec(encoding: Encoding, message: pb.SummaryRequest) -> SoftLabelCodec:
+    if encoding is Encoding.DRAWN and not (message.grid or message.entropy or message.delta):
+        return SoftLabelCodec(encoding, message.k, message.bits, drawn=message.drawn)
+    if message.drawn:
+        raise WireError("request.drawn", f"{message.drawn}, but {encoding.value} draws none")
     if encoding is not Encoding.LEVELS:
         if message.bits or message.grid or message.entropy or message.delta:
             raise WireError("request.bits", f"a grid for {encoding.value}, which has none")

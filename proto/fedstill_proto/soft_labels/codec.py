@@ -10,6 +10,8 @@ import numpy as np
 
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.soft_labels.drawn.tails import DrawnTails, with_drawn_tails
+from fedstill_proto.soft_labels.drawn.wire import MAX_SHARE_BITS, DrawnShape, decode_drawn, encode_drawn
 from fedstill_proto.soft_labels.entropy import decode_levels, encode_levels
 from fedstill_proto.soft_labels.entropy_model import LevelShape
 from fedstill_proto.soft_labels.gaussian import (
@@ -52,6 +54,7 @@ class Encoding(enum.Enum):
     TOP_K = "top-k"
     LEVELS = "levels"
     GAUSSIAN = "gaussian"
+    DRAWN = "drawn"
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,16 @@ class SoftLabelCodec:
     - TOP_K: less than 1/255 on the kept ones and on the rest bucket
     - LEVELS: see levels.py
     - GAUSSIAN: no probabilities, but means and variances of numbers; see gaussian.py
+    - DRAWN: none in the mean over draws; less than 1 / (2**bits - 1) on the k likeliest; see drawn/tails.py
 
     Attributes:
         encoding: The form on the wire.
-        k: How many classes TOP_K and LEVELS keep; LEVELS keep all with 0.
-        bits: The bits of a code; LEVELS only, as all that follow.
-        grid: What a code stands for.
+        k: How many classes TOP_K, LEVELS and DRAWN keep; LEVELS keep all with 0.
+        bits: The bits of a code; LEVELS and DRAWN only.
+        grid: What a code stands for; LEVELS only, as the next two.
         entropy: Whether codes are entropy coded.
         delta: Whether they may be coded against a base that both sides hold.
+        drawn: How many classes are drawn of those that are not kept; DRAWN only.
     """
 
     encoding: Encoding
@@ -83,10 +88,16 @@ class SoftLabelCodec:
     grid: Grid = Grid.SHARES
     entropy: bool = False
     delta: bool = False
+    drawn: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoding, Encoding):
             raise InvalidValue("encoding", f"{self.encoding!r} is not an Encoding")
+        if self.encoding is Encoding.DRAWN:
+            self._check_drawn()
+            return
+        if self.drawn != 0:
+            raise InvalidValue("drawn", f"{self.drawn}, but {self.encoding.value} draws none; leave it at 0")
         if self.encoding is Encoding.TOP_K and not 1 <= self.k <= MAX_CLASSES:
             raise InvalidValue("k", f"{self.k} classes to keep; top-k needs at least 1")
         if self.encoding is Encoding.LEVELS:
@@ -94,9 +105,19 @@ class SoftLabelCodec:
             return
         if self.encoding is not Encoding.TOP_K and self.k != 0:
             raise InvalidValue("k", f"{self.k}, but only top-k has a k; leave it at 0")
-        for name, value in (("bits", MAX_BITS), ("grid", Grid.SHARES), ("entropy", False), ("delta", False)):
+        self._check_no_levels(("bits", MAX_BITS))
+
+    def _check_no_levels(self, *also: tuple[str, object]) -> None:
+        for name, value in (*also, ("grid", Grid.SHARES), ("entropy", False), ("delta", False)):
             if getattr(self, name) != value:
                 raise InvalidValue(name, f"{getattr(self, name)!r}, but only levels have it")
+
+    def _check_drawn(self) -> None:
+        for name, most in (("k", MAX_CLASSES), ("drawn", MAX_CLASSES), ("bits", MAX_SHARE_BITS)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise InvalidValue(name, f"{value!r} is not 1 to {most}")
+        self._check_no_levels()
 
     def _check_levels(self) -> None:
         if not isinstance(self.k, int) or not 0 <= self.k <= MAX_CLASSES:
@@ -117,6 +138,8 @@ class SoftLabelCodec:
             return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
         if self.encoding is Encoding.GAUSSIAN:
             return NUMBERS
+        if self.encoding is Encoding.DRAWN:
+            return self.drawn_shape(1, classes).bytes
         return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
     @property
@@ -125,8 +148,13 @@ class SoftLabelCodec:
         return 0.5 / ((1 << self.bits) - 1)
 
     def kept(self, classes: int) -> int:
-        """How many classes are kept of so many; 0 where all are."""
-        return self.k if 0 < self.k < classes else 0
+        """How many classes are named of so many, kept or drawn; 0 where all are."""
+        named = self.k + self.drawn
+        return named if 0 < named < classes else 0
+
+    def drawn_shape(self, rows: int, classes: int) -> DrawnShape:
+        """What is known of DRAWN before a bit is read."""
+        return DrawnShape.of(rows, classes, k=self.k, drawn=self.drawn, bits=self.bits)
 
     def shape(self, rows: int, classes: int) -> LevelShape:
         """What is known of LEVELS before a code is read."""
@@ -162,6 +190,9 @@ class SoftLabelCodec:
 
     def blank(self, labels: SoftLabels) -> pb.SoftLabels:
         """A message as long as that of `encode`, in which all numbers are zeros; not of LEVELS."""
+        if self.encoding is Encoding.DRAWN:
+            shape = self.drawn_shape(labels.rows, labels.classes)
+            return shape.message(bytes(shape.bytes))
         message = pb.SoftLabels(encoding=TO_WIRE[self.encoding], rows=labels.rows, classes=labels.classes)
         row_bytes = self.row_bytes(labels.classes)
         if self.encoding is Encoding.TOP_K:
@@ -177,7 +208,7 @@ class SoftLabelCodec:
             return self.levels(labels).soft_labels()
         return decode_soft_labels(self.encode(labels), field="labels")
 
-    def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
+    def encode(self, labels: FloatArray | SoftLabels | DrawnTails) -> pb.SoftLabels:
         """Encode probabilities [rows, classes], or labels that were decoded before.
 
         Top-k labels keep their indices when the codec is top-k with the same k, and are spread over all
@@ -185,12 +216,16 @@ class SoftLabelCodec:
         """
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
+        if isinstance(labels, DrawnTails) and self.encoding is not Encoding.DRAWN:
+            labels = labels.named()
         if isinstance(labels, GaussianSoftLabels) != (self.encoding is Encoding.GAUSSIAN):
             raise InvalidValue("encoding", f"{self.encoding.value!r} is not for {type(labels).__name__}")
         if isinstance(labels, GaussianSoftLabels):
             return encode_gaussians(labels)
         if self.encoding is Encoding.LEVELS:
             return message_of_levels(self.levels(labels), entropy=self.entropy)
+        if self.encoding is Encoding.DRAWN or isinstance(labels, DrawnTails):
+            return encode_drawn(with_drawn_tails(labels, k=self.k, drawn=self.drawn), bits=self.bits)
         if self.encoding is Encoding.TOP_K:
             return _encode_top_k(keep_top_k(labels, self.k))
         return _encode_dense(labels.dense(), self.encoding)
@@ -239,12 +274,17 @@ def decode_soft_labels(
     encoding = FROM_WIRE.get(message.encoding)
     if encoding is None:
         raise WireError(f"{field}.encoding", f"unknown value {message.encoding}")
-    if encoding is not Encoding.LEVELS and (message.bits or message.grid):
+    if encoding not in (Encoding.LEVELS, Encoding.DRAWN) and (message.bits or message.grid):
         raise WireError(f"{field}.bits", "bits and grid belong to levels only")
+    if encoding is not Encoding.DRAWN and message.drawn:
+        raise WireError(f"{field}.drawn", f"{message.drawn}, but {encoding.value} draws none")
     if rows is not None and message.rows != rows:
         raise WireError(f"{field}.rows", f"{message.rows}, expected {rows}")
     if classes is not None and message.classes != classes:
         raise WireError(f"{field}.classes", f"{message.classes}, expected {classes}")
+    if encoding is Encoding.DRAWN:
+        _check_classes(message, field)
+        return decode_drawn(message, field=field)
     _check_cells(message, field)
     if encoding is Encoding.LEVELS:
         return levels_of_message(message, field=field).soft_labels()
@@ -301,6 +341,11 @@ def levels_of_message(message: pb.SoftLabels, *, field: str, table_base: Levels 
         raise WireError(f"{field}.rows", f"{shape.rows} rows of {shape.buckets} codes are too many")
     base = table_base if table_base is not None and shape.fits(table_base) else None
     return decode_levels(message.values, shape, field=f"{field}.values", table_base=base)
+
+
+def _check_classes(message: pb.SoftLabels, field: str) -> None:
+    if not 1 <= message.classes <= MAX_CLASSES:
+        raise WireError(f"{field}.classes", f"{message.classes} is not 1 to {MAX_CLASSES}")
 
 
 def _check_cells(message: pb.SoftLabels, field: str) -> None:
@@ -379,6 +424,7 @@ TO_WIRE: dict[Encoding, pb.SoftLabelEncoding] = {
     Encoding.TOP_K: pb.SOFT_LABEL_ENCODING_TOP_K,
     Encoding.LEVELS: pb.SOFT_LABEL_ENCODING_LEVELS,
     Encoding.GAUSSIAN: pb.SOFT_LABEL_ENCODING_GAUSSIAN,
+    Encoding.DRAWN: pb.SOFT_LABEL_ENCODING_DRAWN,
 }
 GRID_NUMBERS: dict[Grid, pb.SoftLabelGrid] = {
     Grid.SHARES: pb.SOFT_LABEL_GRID_SHARES,

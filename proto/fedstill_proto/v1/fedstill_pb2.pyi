@@ -17,6 +17,7 @@ class SoftLabelEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOFT_LABEL_ENCODING_TOP_K: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_LEVELS: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_GAUSSIAN: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_DRAWN: _ClassVar[SoftLabelEncoding]
 
 class SoftLabelGrid(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -59,6 +60,7 @@ SOFT_LABEL_ENCODING_UINT8: SoftLabelEncoding
 SOFT_LABEL_ENCODING_TOP_K: SoftLabelEncoding
 SOFT_LABEL_ENCODING_LEVELS: SoftLabelEncoding
 SOFT_LABEL_ENCODING_GAUSSIAN: SoftLabelEncoding
+SOFT_LABEL_ENCODING_DRAWN: SoftLabelEncoding
 SOFT_LABEL_GRID_UNSPECIFIED: SoftLabelGrid
 SOFT_LABEL_GRID_SHARES: SoftLabelGrid
 SOFT_LABEL_GRID_LOG: SoftLabelGrid
@@ -93,7 +95,7 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ..., scales: _Optional[bytes] = ...) -> None: ...
 
 class SoftLabels(_message.Message):
-    __slots__ = ("encoding", "rows", "classes", "k", "indices", "values", "bits", "grid")
+    __slots__ = ("encoding", "rows", "classes", "k", "indices", "values", "bits", "grid", "drawn")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +104,7 @@ class SoftLabels(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     BITS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_FIELD_NUMBER: _ClassVar[int]
     encoding: SoftLabelEncoding
     rows: int
     classes: int
@@ -110,7 +113,8 @@ class SoftLabels(_message.Message):
     values: bytes
     bits: int
     grid: SoftLabelGrid
-    def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ...) -> None: ...
+    drawn: int
+    def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., drawn: _Optional[int] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
     __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "held_out", "proximal", "local_parameters", "local_epochs")
@@ -219,7 +223,7 @@ class Summing(_message.Message):
     def __init__(self, noise: _Optional[_Union[SumNoise, str]] = ..., dropouts: _Optional[float] = ..., colluders: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "row_bits", "anchor_rows", "relative", "noising", "summing")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "row_bits", "anchor_rows", "relative", "noising", "summing", "drawn")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +241,7 @@ class SummaryRequest(_message.Message):
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     NOISING_FIELD_NUMBER: _ClassVar[int]
     SUMMING_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
@@ -254,7 +259,8 @@ class SummaryRequest(_message.Message):
     relative: bool
     noising: Noising
     summing: Summing
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
+    drawn: int
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., drawn: _Optional[int] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "personal", "mixed_rows", "generation", "checksum")

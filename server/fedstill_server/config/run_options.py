@@ -30,7 +30,7 @@ FLEET, LOCAL, EXCHANGE, PRIVACY, ROUND = (
     "Differential privacy of devices",
     "A round",
 )
-_ENCODINGS = tuple(one.value for one in Encoding if one is not Encoding.LEVELS)
+_ENCODINGS = tuple(one.value for one in Encoding if one not in (Encoding.LEVELS, Encoding.DRAWN))
 _OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip", "secure_sums")
 _OF_SUMS = ("sum_group", "sum_dropouts", "sum_fold")
 _ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")

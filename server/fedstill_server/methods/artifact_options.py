@@ -20,10 +20,10 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
     form, k, rows = "none", 0, training.batch_size
     if use is not SoftLabelUse.NONE and training.soft_weight > 0:
         form = "dense"
-        sparse = config.downlink.encoding in (Encoding.TOP_K, Encoding.LEVELS)
+        sparse = config.downlink.encoding in (Encoding.TOP_K, Encoding.LEVELS, Encoding.DRAWN)
         spread = task_of(config).form.labels is Labels.ONE and spreads_rest(config.downlink, config.classes)
         if sparse and config.downlink.kept(config.classes) and not spread:
-            form, k = "top-k", config.downlink.k
+            form, k = "top-k", config.downlink.kept(config.classes)
         rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
     return ArtifactOptions(
         family=family,

@@ -1,0 +1,1 @@
+"""Soft labels of very many classes: the likeliest exactly, and a few that are drawn of all others."""
