@@ -13,6 +13,8 @@ from fedstill_server.losses.contrastive import contrastive_loss
 from fedstill_server.losses.correlation import correlation_loss
 from fedstill_server.losses.data_free import activation_loss, information_entropy_loss, one_hot_loss
 from fedstill_server.losses.decoupled import decoupled_kd_loss
+from fedstill_server.losses.embedding import pairwise_cosine_loss
+from fedstill_server.losses.hidden_states import hidden_state_loss
 from fedstill_server.losses.hint import hint_loss
 from fedstill_server.losses.jensen_shannon import jensen_shannon_loss
 from fedstill_server.losses.policy_gradient import policy_gradient_loss, rewards_behind
@@ -26,6 +28,7 @@ from fedstill_server.losses.response import (
     masked_mean,
     soft_label_loss,
 )
+from fedstill_server.losses.self_attention import self_attention_relation_loss
 from fedstill_server.losses.similarity import similarity_loss
 from fedstill_server.losses.skewed import reverse_kl_loss, skewed_kl_loss, skewed_reverse_kl_loss
 from fedstill_server.losses.standardized import standardized, standardized_kd_loss
@@ -47,16 +50,19 @@ __all__ = [
     "distance_loss",
     "distillation_loss",
     "divergence",
+    "hidden_state_loss",
     "hint_loss",
     "information_entropy_loss",
     "jensen_shannon_loss",
     "kd_loss",
     "masked_mean",
     "one_hot_loss",
+    "pairwise_cosine_loss",
     "policy_gradient_loss",
     "probabilistic_transfer_loss",
     "reverse_kl_loss",
     "rewards_behind",
+    "self_attention_relation_loss",
     "similarity_loss",
     "skewed_kl_loss",
     "skewed_reverse_kl_loss",
