@@ -38,6 +38,7 @@ from fedstill_proto.package.package_weights import (
     encode_weights,
     graph_weights,
 )
+from fedstill_proto.package.subwords import TOKENIZER_LIMIT_BYTES
 from fedstill_proto.system.files import sync_folder
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "SLOTS_GRAPH_FILE",
     "STEP_FILE",
     "STEP_INT8_FILE",
+    "TOKENIZER_FILE",
     "TRAINING_FILE",
     "VOCABULARY_FILE",
     "GraphPort",
@@ -83,6 +85,7 @@ PUBLIC_FILE = "public.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
 INTENTS_FILE = "intents.json"
 LEXICON_FILE = "lexicon.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 SLOTS_FILE = "slots.json"
 SLOTS_GRAPH_FILE = "slots.onnx"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
@@ -100,6 +103,7 @@ _MAYBE = (
     SLOTS_GRAPH_FILE,
     FROZEN_FILE,
     PREFIX_FILE,
+    TOKENIZER_FILE,
 )
 
 
@@ -139,7 +143,8 @@ class StudentPackage:
     A published package holds all that a device needs: the 8-bit inference graph, the two graphs of the
     training artifact, and the fleet's public set; for text also the vocabulary, the lexicon and the graphs of
     one word at a time, for utterances their intents, and a tagger of slots where its public text has marked
-    some. Where the manifest has `external_weights`, the graphs run once `whole` has put the weights in.
+    some; for sub-words the tokenizer that makes them. Where the manifest has `external_weights`, the graphs
+    run once `whole` has put the weights in.
     """
 
     manifest: StudentManifest
@@ -156,6 +161,7 @@ class StudentPackage:
     slots_graph: bytes | None = None  # slots.onnx
     step_graph: bytes | None = None
     step_int8_graph: bytes | None = None
+    tokenizer: bytes | None = None  # tokenizer.json
     prefix_graph: bytes | None = None
     frozen: Parameters = field(default_factory=dict)
 
@@ -180,6 +186,11 @@ class StudentPackage:
             raise InvalidValue("step_graph", "its weights stand apart, and the manifest does not say so")
         if self.step_int8_graph is not None and (self.step_graph is None or self.int8_graph is None):
             raise InvalidValue("step_int8_graph", "is there without the graphs that it is the 8-bit form of")
+        if (self.tokenizer is None) != (self.manifest.subwords is None):
+            raise InvalidValue("tokenizer", "tokenizer.json, and what its numbers are, belong together")
+        if self.tokenizer is not None and len(self.tokenizer) > TOKENIZER_LIMIT_BYTES:
+            problem = f"{len(self.tokenizer):,d} bytes, more than {TOKENIZER_LIMIT_BYTES:,d}"
+            raise InvalidValue("tokenizer", problem)
         if self.public_x is not None and self.public_x.shape[1:] != self.manifest.input_shape:
             problem = f"shape {self.public_x.shape} is not [P, *{self.manifest.input_shape}]"
             raise InvalidValue("public_x", problem)
@@ -233,6 +244,7 @@ class StudentPackage:
             SLOTS_GRAPH_FILE: self.slots_graph,
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
+            TOKENIZER_FILE: self.tokenizer,
         }
         present = {name: content for name, content in files.items() if content is not None}
         return present | _frozen_contents(self.prefix_graph, self.frozen)
@@ -258,6 +270,7 @@ class StudentPackage:
                 slots_graph=contents.get(SLOTS_GRAPH_FILE),
                 step_graph=contents.get(STEP_FILE),
                 step_int8_graph=contents.get(STEP_INT8_FILE),
+                tokenizer=contents.get(TOKENIZER_FILE),
                 prefix_graph=contents.get(PREFIX_FILE),
                 frozen=_decoded_frozen(contents, manifest),
             )

@@ -18,6 +18,7 @@ from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.generation import FIRST_GENERATION, check_generation, generation_number
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
 from fedstill_proto.package.input_rule import InputRule, check_class_names, rule_message, rule_of_message
+from fedstill_proto.package.subwords import NEXT_TOKEN, Subwords
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.columns import (
     TableColumns,
@@ -171,6 +172,7 @@ class StudentManifest:
             that it gives itself.
         uniforms: What a step of the training graph takes of random numbers from 0 up to, and without, 1: for
             dropout and its kin.
+        subwords: How text becomes what it reads, where that is sub-words.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
         frozen: Name and shape of the constants that graphs read and do not hold; they stand apart, once.
@@ -216,6 +218,7 @@ class StudentManifest:
     one_at_a_time: bool = False
     target: Target = SINGLE_LABEL
     uniforms: tuple[GraphPort, ...] = ()
+    subwords: Subwords | None = None
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -244,6 +247,7 @@ class StudentManifest:
         check_columns(self.columns, self.input_shape)
         self._check_publication()
         self._check_text()
+        self._check_subwords()
 
     def _check_publication(self) -> None:
         check_integer("package_version", self.package_version, 0, MAX_UINT32)
@@ -282,6 +286,16 @@ class StudentManifest:
             if rows.get(table) != (self.vocabulary.size,):
                 problem = f"{table!r} is not a parameter of {self.vocabulary.size} rows"
                 raise InvalidValue("vocabulary.tables", problem)
+
+    def _check_subwords(self) -> None:
+        subwords = self.subwords
+        if subwords is None:
+            return
+        if self.input_shape != (subwords.places,) or not self.input_rule.changes_nothing:
+            problem = f"{subwords.places}, but examples are {self.input_shape}, read as they are given"
+            raise InvalidValue("subwords.places", problem)
+        if self.labels_each_place != (subwords.answer == NEXT_TOKEN):
+            raise InvalidValue("subwords.answer", f"{subwords.answer}, of labels {self.label_shape}")
 
     @property
     def given_shape(self) -> tuple[int, ...]:
@@ -374,6 +388,17 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         one_at_a_time=manifest.one_at_a_time,
         target=None if manifest.target.is_single else _target_message(manifest.target),
         uniforms=[_port(port) for port in manifest.uniforms],
+        subwords=None if manifest.subwords is None else _subwords_message(manifest.subwords),
+    )
+
+
+def _subwords_message(subwords: Subwords) -> pb.Subwords:
+    return pb.Subwords(
+        places=subwords.places,
+        pad=subwords.pad,
+        size=subwords.size,
+        library=subwords.library,
+        answer=subwords.answer,
     )
 
 
@@ -441,6 +466,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             one_at_a_time=message.one_at_a_time,
             target=_target(message.target) if message.HasField("target") else SINGLE_LABEL,
             uniforms=_ports(message.uniforms),
+            subwords=_subwords(message.subwords) if message.HasField("subwords") else None,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -464,6 +490,10 @@ def _target(message: pb.Target) -> Target:
 
 def _streaming(message: pb.Streaming) -> Streaming:
     return Streaming(_ports(message.state), message.places)
+
+
+def _subwords(message: pb.Subwords) -> Subwords:
+    return Subwords(message.places, message.pad, message.size, message.library, message.answer)
 
 
 def _vocabulary(message: pb.Vocabulary) -> Vocabulary:

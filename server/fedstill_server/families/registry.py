@@ -8,8 +8,9 @@ is a function, or a class of torch modules, that takes `input_shape`, `classes`,
 
 It is named on a command line as `module:Net` or `name=module:Net`, by an entry point of the group
 "fedstill.families", or by `FAMILIES.register`; what of it trains may follow (`module:Net+head`, see
-train_rule.py). Packages, files and messages hold its name alone, never where it lies: whatever a device or a
-package says, nothing is imported because of it.
+train_rule.py). A model of Hugging Face is one, too: `hf:models/bert?num_hidden_layers=3` (places.py).
+Packages, files and messages hold a family's name alone, never where it lies: whatever a device or a package
+says, nothing is imported because of it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from fedstill_server.families.family import (
     family_of,
     partly_trained,
 )
+from fedstill_server.families.places import places_of, split_name
 from fedstill_server.families.sizes import text_widths_of, widths_of
 from fedstill_server.families.train_rule import SEPARATOR, TrainRule
 from fedstill_server.plugins import BUILT_IN, PluginError, Registry
@@ -148,7 +150,9 @@ class FamilyRegistry(Registry[Family]):
         places: dict[str, str] = {}
         for word in words:
             name, equals, place = word.rpartition("=")
-            if not equals and ":" in word:
+            if (other_kind := split_name(word)) is not None:
+                name, equals, place = _named_elsewhere(*other_kind, where=where)
+            elif not equals and ":" in word:
                 name = word.partition(SEPARATOR)[0].rpartition(":")[2]
             name = name.strip() or word
             place = place.strip() if equals or ":" in word else ""
@@ -166,6 +170,22 @@ class FamilyRegistry(Registry[Family]):
     def named_one(self, words: str, *, where: str = "family") -> str:
         """The name of one family, as `named` gives it."""
         return next(iter(self.named([words], where=where)))
+
+    def require(self, names: Iterable[str], *, where: str | None = None) -> None:
+        modules = []
+        for name in names:
+            place = self._lies_at(name)
+            if (known := places_of(place)) is not None:
+                known.require(place, where=where or self.kind)
+            else:
+                modules.append(name)
+        super().require(modules, where=where)
+
+    def stands_for(self, name: str, *, where: str | None = None) -> object:
+        place = self._lies_at(name)
+        if (known := places_of(place)) is not None:
+            return known.family(place, where=where or self.kind)
+        return super().stands_for(name, where=where)
 
     def load(self, name: str, *, where: str | None = None) -> Family:
         found = _sized(name) or super().load(name, where=where)
@@ -212,6 +232,14 @@ def _sized(name: str) -> Family | None:
 
         return Family(of_text, TEXT, WORDS)
     return None
+
+
+def _named_elsewhere(name: str, place: str, *, where: str) -> tuple[str, str, str]:
+    """The name, an equals sign, and the place of a family that is no module's."""
+    lies_at = place.partition(SEPARATOR)[0]
+    known = places_of(lies_at)
+    assert known is not None
+    return name or known.name_of(lies_at, where=where), "=", place
 
 
 def _check_free(name: str, *, where: str, place: str = "module:name") -> None:

@@ -1,0 +1,1 @@
+"""Models of Hugging Face: opened from a folder, as teachers and as students of sub-words."""

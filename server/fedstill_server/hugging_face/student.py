@@ -1,0 +1,97 @@
+"""A model of Hugging Face as a student family, whose examples are rows of sub-words."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.package.subwords import CLASSES, EMBEDDING, NEXT_TOKEN
+from torch import nn
+
+from fedstill_server.data.errors import ExamplesError
+from fedstill_server.data.forms import ExampleForm, WordsForm
+from fedstill_server.families.family import SUBWORDS, Family, Shape
+from fedstill_server.hugging_face.configuration import places_at_most, read_configuration, usual_answer
+from fedstill_server.hugging_face.errors import HubModelError
+from fedstill_server.hugging_face.opening import open_model
+from fedstill_server.hugging_face.reference import HubReference
+
+
+class SubwordsForm(ExampleForm):
+    """A row of numbers of sub-words [places], float32, with one label; a number is a name.
+
+    Args:
+        size: How many sub-words there are.
+    """
+
+    amounts = False
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
+        numbers = super().checked(x, classes=classes, where=where)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.size or (numbers % 1).any()):
+            raise ExamplesError(
+                f"{where}: x holds {numbers.min():g} to {numbers.max():g}, expected the numbers of sub-words, "
+                f"0 to {self.size - 1}"
+            )
+        return numbers
+
+    def random(self, shape: Any, *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
+        # Few different ones, so that they meet.
+        return random.integers(0, min(self.size, 200), shape).astype(np.float32)
+
+
+class NextSubwordsForm(WordsForm):
+    """A row of sub-words, int64, each labelled with the one that comes next; every step sees them all."""
+
+    tables = ()
+
+
+def hub_family(place: str, *, where: str = "student family") -> Family:
+    """The family of the students that begin as a model; raises HubModelError."""
+    reference = HubReference.of(place, where=where)
+    folder = reference.folder(where=where)
+    return _family(reference, _state(folder), where)
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Of a folder's files, what tells whether they changed."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+@functools.lru_cache(maxsize=32)
+def _family(reference: HubReference, state: object, where: str) -> Family:
+    config = read_configuration(reference, reference.folder(where=where))
+    answer = reference.answer or _of_students(usual_answer(config))
+    most, size, name = places_at_most(config), int(config.vocab_size), reference.text
+
+    def build(input_shape: Shape, classes: int) -> nn.Module:
+        if len(input_shape) != 1 or (most is not None and input_shape[0] > most):
+            raise HubModelError(
+                f"{name}: examples are rows of sub-words, at most {most or 'any number of'} of them, and not "
+                f"{list(input_shape)}"
+            )
+        if answer == EMBEDDING and classes != config.hidden_size:
+            raise HubModelError(f"{name}: its vectors have {config.hidden_size} numbers, and not {classes}")
+        if answer == NEXT_TOKEN and classes != size:
+            raise HubModelError(f"{name}: it knows {size} sub-words, and not {classes}")
+        return _network(reference, state, answer, classes)
+
+    form = NextSubwordsForm() if answer == NEXT_TOKEN else SubwordsForm(size)
+    return Family(build, SUBWORDS, form)
+
+
+def _of_students(answer: str) -> str:
+    """A student of a model without a head has one of classes, unless an embedding is asked for by name."""
+    return CLASSES if answer == EMBEDDING else answer
+
+
+def _network(reference: HubReference, state: object, answer: str, classes: int) -> nn.Module:
+    network = open_model(reference, answer=answer, classes=classes).network
+    return network
