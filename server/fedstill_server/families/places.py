@@ -36,7 +36,7 @@ def places_of(place: str) -> FamilyPlaces | None:
 
 
 def split_name(word: str) -> tuple[str, str] | None:
-    """The name, or "", and the place of `name=hf:models/bert?option=value`; None for a word of another form."""
+    """The name, or "", and the place of `name=hf:models/bert?option=value`; None for other words."""
     for prefix in _KINDS:
         if word.startswith(prefix):
             return "", word

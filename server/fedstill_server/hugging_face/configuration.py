@@ -122,10 +122,8 @@ def _changed(config: Any, reference: HubReference) -> Any:
         if field.startswith("_") or field in _FIXED or field not in document:
             raise unknown_name(f"{reference.text}: option", name, [*names, *document])
         before = document[field]
-        fits = (
-            before is None or isinstance(value, type(before)) or {type(value), type(before)} <= {int, float}
-        )
-        if not fits or isinstance(value, bool) != isinstance(before, bool) and before is not None:
+        kinds = {type(value), type(before)}
+        if before is not None and len(kinds) > 1 and kinds != {int, float}:
             raise HubModelError(f"{reference.text}: {name} is {value!r}, and was {before!r} in config.json")
         _bounded(reference.text, name, value)
         document[field] = value

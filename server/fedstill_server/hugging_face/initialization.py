@@ -1,7 +1,7 @@
 """A student's first weights: those of a teacher's layers, as DistilBERT began (Sanh et al. 2019, 1910.01108).
 
-Of n layers of a teacher, m of the student are chosen: spread evenly, so that of 6 layers 3 are the second, the
-fourth and the sixth; or the first m. What stands outside the layers is taken as it is where the shapes agree.
+Of n layers of a teacher m are chosen: spread evenly, so that of 6 layers 3 are the second, the fourth and the
+sixth; or the first m. What stands outside the layers is taken as it is where the shapes agree.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def open_model(
     tokenizer = SubwordTokenizer.of_folder(folder, pad=_pad_of(config))
     if tokenizer is not None and tokenizer.size > config.vocab_size:
         raise HubModelError(
-            f"{where}: {folder}: its tokenizer makes numbers up to {tokenizer.size - 1}, and config.json says "
+            f"{where}: {folder}: its tokenizer makes numbers to {tokenizer.size - 1}, and config.json says "
             f"vocab_size {config.vocab_size}: they are not of one model"
         )
     pad = tokenizer.pad if tokenizer is not None else _pad_of(config) or 0

@@ -79,7 +79,7 @@ def parts_of(network: nn.Module, config: Any) -> TransformerParts:
     ]
     if not lists:
         raise HubModelError(
-            f"{config.model_type}: no list of {wanted} layers with attention is found in it; the techniques of "
+            f"{config.model_type}: no list of {wanted} layers with attention is found in it; techniques of "
             "hidden states and attention do not reach it, those of answers do"
         )
     stack = lists[0]

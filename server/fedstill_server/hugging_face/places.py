@@ -1,4 +1,4 @@
-"""Families by the places of models of Hugging Face, for families/places.py; without torch until one is made."""
+"""Families by the places of models of Hugging Face; without torch until one is made."""
 
 from __future__ import annotations
 

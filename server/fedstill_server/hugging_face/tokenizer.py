@@ -56,8 +56,8 @@ class SubwordTokenizer:
             if slow is None:
                 return None
             raise HubModelError(
-                f"{folder}: has {slow} and no tokenizer.json: slow tokenizers run on no device; make one with "
-                "transformers' AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+                f"{folder}: has {slow} and no tokenizer.json: slow tokenizers run on no device; make one "
+                "with transformers' AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
             )
         return cls.of_bytes(_content(path), where=str(path), pad_word=_pad_word(folder), pad=pad)
 
@@ -80,8 +80,8 @@ class SubwordTokenizer:
         known = next((entries[word] for word in words if word in entries), pad)
         if known is None:
             raise HubModelError(
-                f"{where}: it has no padding; name its pad_token in tokenizer_config.json, or pad_token_id in "
-                "config.json"
+                f"{where}: it has no padding; name its pad_token in tokenizer_config.json, or pad_token_id "
+                "in config.json"
             )
         return cls(content, known, max(entries.values()) + 1, tokenizers.__version__)
 
