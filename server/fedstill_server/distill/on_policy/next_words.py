@@ -88,6 +88,6 @@ def next_words_of_teacher(teacher: TeacherModel, *, places: int) -> NextWords:
     if isinstance(teacher, TorchTeacher):
         return next_words_of(teacher.network, places=places)
     return AskedWords(
-        lambda rows: torch.from_numpy(teacher.answer(rows.numpy()).logits),  # type: ignore[arg-type]
+        lambda rows: torch.from_numpy(teacher.answer(rows.numpy()).logits),
         places=places,
     )

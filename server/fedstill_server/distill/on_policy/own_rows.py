@@ -87,7 +87,7 @@ class OnPolicyTerm(Term):
         rows = self.rows(step, random) if step.progress >= self.technique.warm_up else None
         if rows is None:
             return self.on_real_rows(step)
-        taught = self.teacher.answer(rows.x.numpy()).logits  # type: ignore[arg-type]
+        taught = self.teacher.answer(rows.x.numpy()).logits
         (student,) = self.student
         return self.on_own_rows(student(rows.x), torch.from_numpy(taught), rows)
 
