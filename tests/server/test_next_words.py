@@ -69,6 +69,17 @@ class TestWordSums:
         np.testing.assert_array_equal(none.indices, self.BEFORE.indices)
         np.testing.assert_array_equal(none.probabilities, self.BEFORE.probabilities)
 
+    def test_with_drawn_tails_the_mean_over_draws_is_what_the_devices_meant(self) -> None:
+        # mean of the first place: 2 .4, 3 .4, 5 .2; the likeliest stays, and one draw stands for the others
+        one, other = top_two((2, 0.8, 3, 0.2)), top_two((3, 0.6, 5, 0.4))
+        both = WordSums.of(one, np.array([0]), of=2) + WordSums.of(other, np.array([0]), of=2)
+        said = np.zeros(WORDS)
+        for seed in range(300):
+            drawn = both.stepped_and_drawn(self.BEFORE, step=1.0, drawn=1, seed=seed)
+            assert drawn.probabilities[0].sum() == pytest.approx(1)
+            said[drawn.indices[0]] += drawn.probabilities[0] / 300
+        np.testing.assert_allclose(said, [0, 0, 0.4, 0.4, 0, 0.2], atol=0.06)
+
     def test_what_is_old_counts_less(self) -> None:
         aged = self.ONE.weighted(0.5) + self.OTHER
         assert aged.freshness == 0.75

@@ -30,7 +30,9 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.soft_labels.base_table import BaseTable
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.delta_base import DeltaBase
+from fedstill_proto.soft_labels.drawn.tails import with_drawn_tails
 from fedstill_proto.soft_labels.label_arrays import (
     DenseSoftLabels,
     TopKSoftLabels,
@@ -260,8 +262,14 @@ def next_words(task: RoundTask, trained: TrainedStack, *, devices: int) -> list[
     A few rows at a time: the soft labels of all of them over all words would be hundreds of megabytes.
     """
     request, manifest = task.request, trained.forward.manifest
-    kept = 0 if request.codec is None else request.codec.kept(manifest.classes)
-    if not kept or request.selection is not None or request.relative or request.class_counts:
+    codec = request.codec
+    if (
+        codec is None
+        or not codec.kept(manifest.classes)
+        or request.selection is not None
+        or request.relative
+        or request.class_counts
+    ):
         raise FedstillError(
             "the round asks a student of text for more than its likeliest next words; ask for top-k soft "
             "labels of public rows, and for nothing besides."
@@ -274,7 +282,7 @@ def next_words(task: RoundTask, trained: TrainedStack, *, devices: int) -> list[
         logits = trained.forward.shared(trained.parameters, rows[start : start + at_once])
         for device in range(devices):
             labels = softened(logits[device].reshape(-1, manifest.classes), task.training.temperature)
-            parts[device].append(keep_top_k(DenseSoftLabels(labels), kept))
+            parts[device].append(_likeliest(labels, codec))
     return [
         TopKSoftLabels(
             np.concatenate([part.indices for part in own]),
@@ -283,6 +291,14 @@ def next_words(task: RoundTask, trained: TrainedStack, *, devices: int) -> list[
         )
         for own in parts
     ]
+
+
+def _likeliest(probabilities: FloatArray, codec: SoftLabelCodec) -> TopKSoftLabels:
+    """The words of each row [n, words] that the codec has place for."""
+    labels = DenseSoftLabels(probabilities)
+    if codec.drawn:
+        return with_drawn_tails(labels, k=codec.k, drawn=codec.drawn).named()
+    return keep_top_k(labels, codec.k)
 
 
 def _outputs_of(outputs: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:

@@ -27,6 +27,7 @@ _TECHNIQUES = {
     "gkd": f"{_HERE}.techniques.gkd:GeneralizedDistillation",
     "minillm": f"{_HERE}.techniques.minillm:PolicyGradientDistillation",
     "top-k": f"{_HERE}.techniques.top_k:TopKDistillation",
+    "drawn-tails": f"{_HERE}.techniques.drawn_tails:DrawnTailDistillation",
     "fitnets": f"{_HERE}.techniques.fitnets:FitNets",
     "distilbert": f"{_HERE}.techniques.distilbert:DistilBert",
     "attention": f"{_HERE}.techniques.attention:AttentionTransfer",

@@ -13,6 +13,7 @@ from fedstill_server.losses.contrastive import contrastive_loss
 from fedstill_server.losses.correlation import correlation_loss
 from fedstill_server.losses.data_free import activation_loss, information_entropy_loss, one_hot_loss
 from fedstill_server.losses.decoupled import decoupled_kd_loss
+from fedstill_server.losses.drawn_tails import drawn_tail_loss, drawn_tails
 from fedstill_server.losses.embedding import pairwise_cosine_loss
 from fedstill_server.losses.hidden_states import hidden_state_loss
 from fedstill_server.losses.hint import hint_loss
@@ -50,6 +51,8 @@ __all__ = [
     "distance_loss",
     "distillation_loss",
     "divergence",
+    "drawn_tail_loss",
+    "drawn_tails",
     "hidden_state_loss",
     "hint_loss",
     "information_entropy_loss",

@@ -10,7 +10,8 @@ What a device does not name counts as nothing there, and is in the rest bucket: 
 devices name is a lower bound. Teacher and starting students then learn c and the rows' own next words.
 
 A sum over all words of the list would take a thousand times the room: what is summed are the cells (place,
-word) that somebody named.
+word) that somebody named. With drawn tails (fedstill_proto.soft_labels.drawn) there is no rest bucket: the
+sum says on average all that devices mean, and what stays of it is drawn again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.word_sums import WordSums
+from fedstill_server.randomness import derived_seed
 from fedstill_server.state import FleetState
 
 _NOT_WORTH_IT = (
@@ -92,7 +94,7 @@ class NextWords(Method):
     def learn(self, state: FleetState, consensus: WordSums, *, round_number: int) -> FleetState:
         """Move towards what the devices said; teacher and starting students learn it."""
         server, step = self.on_server, self.server_step * consensus.freshness
-        state = state.replace(arrays=arrays_of(consensus.stepped(self._labels(state), step=step)))
+        state = state.replace(arrays=arrays_of(self._stepped(state, consensus, step, round_number)))
         labels = self._labels(state)
         teacher = server.teacher_learns(state.teacher, self.public, labels, round_number=round_number)
         students = {
@@ -104,6 +106,15 @@ class NextWords(Method):
     def answered_rows(self, round_number: int) -> IntArray:
         """The public rows that the devices answer in a round, increasing."""
         return answered_rows(self.config, len(self.public), round_number)
+
+    def _stepped(
+        self, state: FleetState, consensus: WordSums, step: float, round_number: int
+    ) -> TopKSoftLabels:
+        labels, drawn = self._labels(state), self.config.downlink.drawn
+        if not drawn:
+            return consensus.stepped(labels, step=step)
+        seed = derived_seed(self.config.seed, round_number, "words of the consensus")
+        return consensus.stepped_and_drawn(labels, step=step, drawn=drawn, seed=seed)
 
     def _places(self, rows: IntArray) -> IntArray:
         """The places of these rows, among those of all rows."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, IntArray
+from fedstill_proto.soft_labels.drawn.tails import narrowed
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_server.consensus.exact_sum import Arrays, flattened, grouped
@@ -70,20 +71,41 @@ class WordSums:
         return 1 - self.aged / max(self.devices, 1)
 
     def stepped(self, labels: TopKSoftLabels, *, step: float) -> TopKSoftLabels:
-        """`labels` of all places, moved by `step` (0 to 1) towards the means of those that were answered."""
+        """`labels` of all places, moved by `step` (0 to 1) towards the means of those that were answered.
+
+        As many words as were named stay, the likeliest.
+        """
+        cells, mass = self._moved(labels, step)
+        place = cells // self.words
+        order = np.lexsort((cells, -mass, place))  # within a place the likeliest first, then by word
+        rank = np.arange(len(cells)) - np.searchsorted(place, place)
+        chosen = np.sort(order[rank < labels.k])
+        indices = (cells[chosen] % self.words).reshape(-1, labels.k)
+        return TopKSoftLabels(indices, mass[chosen].reshape(-1, labels.k).astype(np.float32), labels.classes)
+
+    def stepped_and_drawn(
+        self, labels: TopKSoftLabels, *, step: float, drawn: int, seed: int
+    ) -> TopKSoftLabels:
+        """The same where so many of the named words are draws: of the others, draws stay that stand for all.
+
+        What devices drew, of which each tells another part, thus comes to what they all meant, on average.
+        """
+        cells, mass = self._moved(labels, step)
+        place = cells // self.words
+        column = np.arange(len(cells)) - np.searchsorted(place, place)
+        shape = labels.rows, int(column.max(initial=0)) + 1
+        names, chances = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        names[place, column], chances[place, column] = cells % self.words, mass
+        return narrowed(names, chances, classes=labels.classes, k=labels.k - drawn, drawn=drawn, seed=seed)
+
+    def _moved(self, labels: TopKSoftLabels, step: float) -> tuple[IntArray, Float64Array]:
+        """All cells that are named, by place and word, and their mass after the step."""
         votes = self.votes
         towards = np.where(votes > 0, step, 0.0)  # [places]
         stay = _mass(labels) * np.repeat(1 - towards, labels.k)
         here = self.cells // self.words
         go = self.mass / np.where(votes > 0, votes, 1)[here] * towards[here]
-        cells, mass = _summed((_cells(labels, np.arange(labels.rows)), self.cells), (stay, go))
-        place = cells // self.words
-        order = np.lexsort((cells, -mass, place))  # within a place the likeliest first, then by word
-        starts = np.searchsorted(place, np.arange(labels.rows))
-        rank = np.arange(len(cells)) - np.repeat(starts, np.diff(starts, append=len(cells)))
-        chosen = np.sort(order[rank < labels.k])
-        indices = (cells[chosen] % self.words).reshape(-1, labels.k)
-        return TopKSoftLabels(indices, mass[chosen].reshape(-1, labels.k).astype(np.float32), labels.classes)
+        return _summed((_cells(labels, np.arange(labels.rows)), self.cells), (stay, go))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"cells": self.cells, "mass": self.mass, "votes": self.votes}

@@ -39,7 +39,7 @@ from fedstill_proto.soft_labels.label_arrays import (
 UNIFORMS = 2
 """Random numbers of a row: where its draws begin, and how its probabilities are rounded."""
 _CELLS_AT_ONCE = 1 << 22
-_WHOLE = 1e-6  # a rest below this is rounding
+_WHOLE = 1e-5  # a rest below this is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +170,22 @@ def with_drawn_tails(
         labels.classes,
         np.concatenate([part.uniforms for part in parts]),
     )
+
+
+def narrowed(
+    names: IntArray, chances: FloatArray, *, classes: int, k: int, drawn: int, seed: int
+) -> TopKSoftLabels:
+    """Named classes that are too many, as k of them and draws of the others.
+
+    Args:
+        names: Different classes of each row [rows, n], increasing; those of chance 0 may be anything.
+        chances: Theirs, which add up to 1.
+        classes: How many there are.
+        k: How many of them stay as they are.
+        drawn: How many draws.
+        seed: Of the draws.
+    """
+    return _drawn(chances, names, classes, k, drawn, np.random.default_rng(seed)).named()
 
 
 def _drawn(

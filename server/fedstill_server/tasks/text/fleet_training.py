@@ -66,8 +66,9 @@ class TextTraining(ServerTraining):
 
     def soft_labels(self, network: nn.Module, examples: Examples, *, temperature: float) -> TopKSoftLabels:
         """As many words as the fleet's tasks carry, of each place."""
-        kept = self.config.downlink.kept(self.config.classes)
-        return likeliest_next_words(network, examples.x, k=kept, temperature=temperature)
+        codec = self.config.downlink
+        kept = codec.kept(self.config.classes) - codec.drawn
+        return likeliest_next_words(network, examples.x, k=kept, temperature=temperature, drawn=codec.drawn)
 
     def accuracy(self, network: nn.Module, test: Examples) -> float:
         """The share of places whose next word is the likeliest."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.soft_labels.drawn.tails import with_drawn_tails
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels, keep_top_k, unchecked_dense
 from torch import Tensor, nn
 
@@ -39,13 +40,19 @@ def logits_in_parts(network: nn.Module, x: IntArray) -> Iterator[tuple[slice, Fl
     network.train(was_training)
 
 
-def likeliest_next_words(network: nn.Module, x: IntArray, *, k: int, temperature: float) -> TopKSoftLabels:
-    """The k likeliest words after each place of x [n, S], of softmax(logits / temperature): n * S rows."""
+def likeliest_next_words(
+    network: nn.Module, x: IntArray, *, k: int, temperature: float, drawn: int = 0
+) -> TopKSoftLabels:
+    """The k likeliest words after each place of x [n, S], of softmax(logits / temperature): n * S rows.
+
+    With `drawn`, so many draws of all other words are named besides, and a row adds up to 1.
+    """
     indices, chances, words = [], [], 0
     for _, logits in logits_in_parts(network, x):
         words = logits.shape[-1]
         softened = torch.softmax(torch.from_numpy(logits.reshape(-1, words)) / temperature, dim=-1).numpy()
-        kept = keep_top_k(unchecked_dense(softened), k)
+        whole = unchecked_dense(softened)
+        kept = with_drawn_tails(whole, k=k, drawn=drawn).named() if drawn else keep_top_k(whole, k)
         indices.append(kept.indices)
         chances.append(kept.probabilities)
     return TopKSoftLabels(np.concatenate(indices), np.concatenate(chances), words)
