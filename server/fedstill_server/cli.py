@@ -225,7 +225,7 @@ def families(
         for task, sizes in (
             (ARRAYS, ("mlp-64-32", "cnn-4-8")),
             (UTTERANCES, ()),
-            (TEXT, ("gru-80-224", "gru-24-96")),
+            (TEXT, ("gru-80-224", "gru-24-96", "ssm-64-128", "transformer-64-4-2")),
         )
     }
     every = (*of_tasks[ARRAYS], *of_tasks[UTTERANCES], *of_tasks[TEXT], *FAMILIES.own())

@@ -457,7 +457,8 @@ class RunRequest(RunOptions, OwnDataOptions):
         suited = set(self.task_class.families_of)
         unsuited = self.simulation.unsuited
         for name in named:
-            if FAMILIES.is_own(name) or (name not in unsuited and FAMILIES.task_of(name) in suited):
+            of_kind = {name, name.partition("-")[0]}  # ssm-64-128 is of ssm
+            if FAMILIES.is_own(name) or (not of_kind & {*unsuited} and FAMILIES.task_of(name) in suited):
                 continue
             known = [each for task in suited for each in FAMILIES.of_task(task) if each not in unsuited]
             raise RequestError(

@@ -5,7 +5,8 @@ takes `x: [batch, *input_shape]` and returns logits `[batch, classes]`; one of t
 numbers of words `x: int64 [batch, S]` and returns logits `[batch, S, classes]`, of the word after each. Those
 of utterances (ngrams.py) classify rows of numbers of hashed n-grams.
 Besides the named families there are those whose names hold their widths (mlp-64-32 in sized.py, and of text
-gru-80-224 in language.py), and those of one's own (registry.py). Names are looked up without torch.
+gru-80-224, ssm-64-128 and transformer-64-4-2 in language.py), and those of one's own (registry.py). Names are
+looked up without torch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedstill_server.families.errors import FamilyError
-from fedstill_server.families.sizes import text_widths_of
+from fedstill_server.families.sizes import text_sizes_of
+from fedstill_server.families.state_space import BLOCKS, SelectiveStateSpace
 from fedstill_server.families.transformer import CausalTransformer
 
 WIDTH = 64
@@ -93,9 +94,16 @@ def _check_text(family: str, input_shape: tuple[int, ...]) -> None:
 
 
 def build_sized_text(family: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The student of a family such as gru-80-224: the widths of a word and of the state."""
-    sized = text_widths_of(family)
+    """The student of a family whose name holds its sizes, such as gru-80-224; sizes.py says which."""
+    sized = text_sizes_of(family)
     if sized is None:
-        raise FamilyError(f"{family}: not a name such as gru-80-224")
+        raise FamilyError(f"{family}: not a name such as gru-80-224, ssm-64-128 or transformer-64-4-2")
     _check_text(family, input_shape)
-    return GatedRecurrentNetwork(classes, width=sized[0], state_width=sized[1])
+    kind, (width, second, *blocks) = sized
+    if kind == "gru":
+        return GatedRecurrentNetwork(classes, width=width, state_width=second)
+    if kind == "ssm":
+        return SelectiveStateSpace(classes, width=width, channels=second, blocks=(*blocks, BLOCKS)[0])
+    if width % second:
+        raise FamilyError(f"{family}: {second} heads do not share a width of {width} evenly")
+    return CausalTransformer(classes, input_shape[0], width=width, heads=second, blocks=blocks[0])

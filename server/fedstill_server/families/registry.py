@@ -34,7 +34,7 @@ from fedstill_server.families.family import (
     partly_trained,
 )
 from fedstill_server.families.places import places_of, split_name
-from fedstill_server.families.sizes import text_widths_of, widths_of
+from fedstill_server.families.sizes import text_sizes_of, widths_of
 from fedstill_server.families.train_rule import SEPARATOR, TrainRule
 from fedstill_server.plugins import BUILT_IN, PluginError, Registry
 
@@ -199,7 +199,7 @@ class FamilyRegistry(Registry[Family]):
         return super().origin(self._lies_at(name)) if self.is_own(name) else BUILT_IN
 
     def unknown(self, name: str, *, where: str | None = None) -> UnknownName:
-        more = "sizes such as mlp-32 and gru-80-224, or module:name of your own"
+        more = "sizes such as mlp-32, gru-80-224 and ssm-64-128, or module:name of your own"
         return unknown_name(where or self.kind, name, self.names(), more=more)
 
     def _place(self, name: str, *, where: str) -> str:
@@ -223,7 +223,7 @@ def _sized(name: str) -> Family | None:
             return build_sized(name, input_shape, classes)
 
         return Family(classifier)
-    if text_widths_of(name) is not None:
+    if text_sizes_of(name) is not None:
 
         def of_text(input_shape: Shape, classes: int) -> nn.Module:
             from fedstill_server.families.language import build_sized_text

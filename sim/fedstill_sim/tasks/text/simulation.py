@@ -25,7 +25,7 @@ class TextSimulation(SimulatedTask):
     """Shakespeare's speakers, or a folder of texts: <user>.txt and public.txt, a text a line."""
 
     families: ClassVar[tuple[str, ...]] = ("gru-80-224", "gru-24-96")  # the second for weak devices
-    unsuited: ClassVar[tuple[str, ...]] = ("transformer",)
+    unsuited: ClassVar[tuple[str, ...]] = ("transformer", "ssm")
     compared: ClassVar[tuple[str, ...]] = ("next-words", "local", "fedavg")
     refused: ClassVar[Mapping[str, str]] = {
         "dirichlet": "--dirichlet splits classes over devices; a keyboard's devices are writers",
