@@ -22,6 +22,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.constraints.suppressor import suppressor_of
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding, is_out_of_scope
 from fedstill_proto.text.private_text import learnable, private_parts
@@ -59,6 +60,7 @@ from fedstill_client.model.intents import Said, encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.model.suppression import package_constraints
 from fedstill_client.model.temperature import fitted_temperature
 from fedstill_client.model.word_list import package_lexicon, package_word_list
 from fedstill_client.packages.errors import PackageError
@@ -651,4 +653,5 @@ def _keyboard_of(package: StudentPackage, layout: str) -> AgentKeyboard | None:
         return None
     from fedstill_client.agent.keyboard import AgentKeyboard  # others load nothing of keyboards
 
-    return AgentKeyboard(words, package_lexicon(package, words), layout=layout)
+    suppressor = suppressor_of(package_constraints(package))
+    return AgentKeyboard(words, package_lexicon(package, words), layout=layout, suppressor=suppressor)

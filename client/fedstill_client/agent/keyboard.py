@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
+from fedstill_proto.package.constraints.suppressor import NOTHING_SUPPRESSED, Suppressor
 from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import WordList, split
 
@@ -32,11 +33,18 @@ class AgentKeyboard:
     counts them all.
     """
 
-    def __init__(self, word_list: WordList, lexicon: Lexicon | None = None, *, layout: str = "") -> None:
-        self._word_list, self._lexicon = word_list, lexicon
+    def __init__(
+        self,
+        word_list: WordList,
+        lexicon: Lexicon | None = None,
+        *,
+        layout: str = "",
+        suppressor: Suppressor = NOTHING_SUPPRESSED,
+    ) -> None:
+        self._word_list, self._lexicon, self._suppressor = word_list, lexicon, suppressor
         self._layout = layout_named(layout) if layout else None
         self._corrections = WordCorrections()
-        self._typed = _TypedTexts(UserNgrams(word_list, lexicon))
+        self._typed = _TypedTexts(UserNgrams(word_list, lexicon, suppressor=suppressor))
         self._words_version = 0  # of the imported and blocked words that these counts know
         self._forgotten = -1  # how often something was forgotten when they were counted
         self._blocked: frozenset[str] = frozenset()
@@ -107,7 +115,7 @@ class AgentKeyboard:
         return Suggester(ngrams, StudentNextWordModel(student), corrections=corrections, layout=self._layout)
 
     def _new_ngrams(self) -> UserNgrams:
-        return UserNgrams(self._word_list, self._lexicon, blocked=self._blocked)
+        return UserNgrams(self._word_list, self._lexicon, blocked=self._blocked, suppressor=self._suppressor)
 
     def _model_of(self, student: AnsweringStudent) -> StudentNextWordModel:
         """The same model, with the contexts that it has seen, as long as the student has the same weights."""

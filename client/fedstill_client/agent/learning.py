@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedstill_client.agent.constraint_gate import ConstraintGate
 from fedstill_client.agent_types import LearningResult, OnProgress, PersonalizeOptions, Stop
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
@@ -25,4 +26,5 @@ def learn_now(
         budget=Budget(seconds=options.max_seconds, steps=options.max_steps),
         on_progress=on_progress,
         stop=stop,
+        refuses=ConstraintGate(package, store).refuses,
     )

@@ -38,8 +38,14 @@ def answer_words(
         return store.forget_words([word.word for word in given])
     if action != "import":
         return WordsAnswer(changed=store.change_words(action, given))
-    # An odd name is the owner's to bring; what else looks private is left out here, too.
-    learnable = [word for word in given if word.word.isalpha() or not is_private_word(word.word)]
+    # An odd name is the owner's to bring; what else looks private, and what the package suppresses, is left
+    # out here, too.
+    learnable = [
+        word
+        for word in given
+        if (word.word.isalpha() or not is_private_word(word.word))
+        and not ngrams.suppressor.word(normal(word.word))
+    ]
     changed = store.change_words(action, learnable)
     return WordsAnswer(changed=changed, left_out=len(given) - len(learnable))
 

@@ -70,7 +70,7 @@ class StudentNextWordModel:
     def _predict(self, seen: tuple[int, ...]) -> FloatArray:
         if self._stream is not None:
             return softened(self._stream.after(seen), 1.0)
-        return np.asarray(self._student.probabilities(np.array([seen], np.int64))[0])
+        return np.asarray(self._student.expected_words(np.array([seen], np.int64))[0])
 
 
 class _ContextStream:

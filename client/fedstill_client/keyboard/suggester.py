@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.package.constraints.folding import forms
+from fedstill_proto.package.constraints.suppressor import Suppressor
 from fedstill_proto.text.private_text import learnable
-from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, normal, split, split_prefix
+from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList, is_word, normal, split, split_prefix
 
 from fedstill_client.agent_types import Suggestion
 from fedstill_client.keyboard.adaptation import Adaptation, DraftText, Prediction, adapted
@@ -46,6 +48,7 @@ MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed which may be a typing error; others from the first on
 RESERVED_TIMES, RESERVED_LETTERS, RESERVED_OF = 1, 2, 3  # the last: places to show, one of which is reserved
 _FEW = 4  # tokens
+_LOOKED_BACK = 24  # words of a context, in which something suppressed may have begun
 _BARE = 4  # letters by themselves that may stand among the likeliest words, and are not shown
 
 Scores = npt.NDArray[np.float64]
@@ -122,7 +125,7 @@ class Suggester:
             previous = word
 
     def suggest(self, context: str, prefix: str = "", k: int = 3, *, layout: str = "") -> list[Suggestion]:
-        """Suggest words.
+        """Suggest words; never one that the package suppresses, or that ends something suppressed here.
 
         Args:
             context: The text before the word.
@@ -141,6 +144,13 @@ class Suggester:
         """
         if not 1 <= k <= MOST_SUGGESTIONS:
             raise InvalidValue("k", f"{k}; ask for 1 to {MOST_SUGGESTIONS} suggestions")
+        found, suppressor = self._suggest(context, prefix, k, layout), self.ngrams.suppressor
+        if suppressor.is_idle or not found:
+            return found
+        before = [token for token in split(context) if is_word(token)][-_LOOKED_BACK:]
+        return [each for each in found if not _is_suppressed(suppressor, before, each.word)]
+
+    def _suggest(self, context: str, prefix: str, k: int, layout: str) -> list[Suggestion]:
         keyboard = layout_named(layout) if layout else self._layout
         begun = split_prefix(prefix)
         if begun is None:
@@ -211,8 +221,16 @@ class Suggester:
             return scored.scores  # the letters of a word come one by one
         tokens = split(context)
         prediction = self._model.next_words(self._numbers(tokens))
-        scores = self.by_alphabet(self.interpolated(tokens, prediction))
+        scores = self._without_ends(tokens, self.by_alphabet(self.interpolated(tokens, prediction)))
         self._scored = _Scored(context, self.weights, scores)
+        return scores
+
+    def _without_ends(self, tokens: Sequence[str], scores: Scores) -> Scores:
+        """The scores, 0 for words that would end a suppressed phrase behind these tokens."""
+        ends = self.ngrams.suppressor.after([token for token in tokens if is_word(token)][-_LOOKED_BACK:])
+        if ends:
+            words = self._suggestable().words
+            scores[[at for at, word in enumerate(words) if not ends.isdisjoint(forms(word))]] = 0.0
         return scores
 
     def by_alphabet(self, probabilities: Scores) -> Scores:
@@ -412,6 +430,14 @@ class Suggester:
         alphabet = self._suggestable()
         written = self._casing.written(alphabet.words[at], context, letters)
         return Suggestion(written, chance, kind, self.is_own(at))
+
+
+def _is_suppressed(suppressor: Suppressor, before: Sequence[str], suggested: str) -> bool:
+    """Whether something suppressed ends in what is suggested behind words, or is spelled by its two words."""
+    words = [token for token in split(suggested) if is_word(token)]
+    if len(words) > 1 and suppressor.word("".join(words)):
+        return True
+    return any(suppressor.at_end([*before, *words[: end + 1]]) for end in range(len(words)))
 
 
 def _accented(meant: Meant, chances: Scores) -> int | None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
+from fedstill_proto.package.constraints.suppressor import NOTHING_SUPPRESSED, Suppressor
 from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, is_word, normal, split
 
@@ -46,6 +47,7 @@ class UserNgrams:
         word_list: The words that the student knows, 0 to V - 1.
         lexicon: Its dictionary has the words V to V + D - 1; without one, D is 0.
         blocked: Keys of words that are never suggested.
+        suppressor: What the package suppresses; its words are neither counted nor suggested.
 
     Attributes:
         listed: V + D; words that neither has are numbered from here on.
@@ -54,9 +56,14 @@ class UserNgrams:
     """
 
     def __init__(
-        self, word_list: WordList, lexicon: Lexicon | None = None, *, blocked: Collection[str] = ()
+        self,
+        word_list: WordList,
+        lexicon: Lexicon | None = None,
+        *,
+        blocked: Collection[str] = (),
+        suppressor: Suppressor = NOTHING_SUPPRESSED,
     ) -> None:
-        self.word_list, self.lexicon = word_list, lexicon
+        self.word_list, self.lexicon, self.suppressor = word_list, lexicon, suppressor
         self.listed = len(word_list) if lexicon is None else lexicon.words
         self.casing = OwnCasing()
         self.texts = 0
@@ -64,7 +71,7 @@ class UserNgrams:
         self._new_numbers: dict[str, int] = {}
         self.imported: dict[int, None] = {}  # numbers of the owner's words that a personal dictionary has
         self._blocked = frozenset(blocked)
-        self._alphabet = _suggestable(word_list, lexicon, self._blocked)
+        self._alphabet = _suggestable(word_list, lexicon, self._blocked, suppressor)
         self._waiting: set[int] = set()  # new words that are not in the alphabet as yet
         self._doubted: dict[int, bool] = {}  # whether one that was typed once may be a typing error
         self._counts: dict[tuple[int, ...], dict[int, int]] = {}  # after a history, how often which word
@@ -211,7 +218,7 @@ class UserNgrams:
     def _learn(self, token: str) -> int:
         """The number of a token, which becomes a new word where it is one."""
         number = self.number(token)
-        if token in self._blocked:
+        if token in self._blocked or self.suppressor.word(token):
             return UNKNOWN
         if number == UNKNOWN and is_word(token) and len(token) <= WORD_LIMIT:
             number = self.listed + len(self.new_words)
@@ -222,10 +229,13 @@ class UserNgrams:
 
 
 @functools.lru_cache(maxsize=4)
-def _suggestable(word_list: WordList, lexicon: Lexicon | None, blocked: frozenset[str]) -> Alphabet:
+def _suggestable(
+    word_list: WordList, lexicon: Lexicon | None, blocked: frozenset[str], suppressor: Suppressor
+) -> Alphabet:
     """The words of list and dictionary that stand alone: single letters are there to spell others with.
 
-    Blocked words are none of them, nor are numbers of four digits, whoever wrote them in public.
+    Blocked and suppressed words are none of them, nor are numbers of four digits, whoever wrote them in
+    public.
     """
     if lexicon is None:
         entries = [entry for entry in word_list.words if not _is_a_letter(entry[1])]
@@ -233,7 +243,9 @@ def _suggestable(word_list: WordList, lexicon: Lexicon | None, blocked: frozense
         entries = [*word_list.words, *enumerate(lexicon.dictionary, lexicon.listed)]
         entries = [entry for entry in entries if lexicon.stands_alone(entry[0])]
     return Alphabet(
-        (number, word) for number, word in entries if word not in blocked and not _LONG_NUMBER.search(word)
+        (number, word)
+        for number, word in entries
+        if word not in blocked and not _LONG_NUMBER.search(word) and not suppressor.word(word)
     )
 
 

@@ -21,7 +21,7 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_client.agent_types import LearningOutcome, LearningResult, OnProgress, Stop
 from fedstill_client.learning.budget import Budget
 from fedstill_client.learning.examples import LearningExamples, LearningStore
-from fedstill_client.learning.session import TrainingSession
+from fedstill_client.learning.session import Refuses, TrainingSession
 from fedstill_client.learning.settings import LearningSettings
 
 
@@ -33,6 +33,7 @@ def learn(
     budget: Budget | None = None,
     on_progress: OnProgress = lambda _: None,
     stop: Stop = lambda: None,
+    refuses: Refuses = lambda _: "",
 ) -> LearningResult:
     """Let the device's student learn from its own examples, or go on with a learning that was interrupted.
 
@@ -43,6 +44,7 @@ def learn(
         budget: What the learning may cost.
         on_progress: Called several times a second.
         stop: Asked several times a second; a reason ends this session, and the next call goes on from there.
+        refuses: Says of a better student why it must not answer for all that; "" where it may.
 
     Returns:
         What the learning came to; where it was interrupted, so far.
@@ -58,7 +60,8 @@ def learn(
         if len(training.ids) < settings.least_examples:
             return _nothing_to_learn_from(len(training.ids), settings.least_examples)
         examples = LearningExamples.choose(training, held_out, least_held_out=settings.least_held_out)
-        return TrainingSession(store, package, examples, settings, budget).run(on_progress, stop)
+        session = TrainingSession(store, package, examples, settings, budget, refuses=refuses)
+        return session.run(on_progress, stop)
 
 
 def _nothing_to_learn_from(examples: int, least: int) -> LearningResult:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
@@ -37,6 +39,10 @@ _MOST_SCORED = 256  # public examples, at each check
 _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
 
+Refuses = Callable[[Parameters], str]
+"""Why a student of these weights must not answer; "" where it may."""
+
+
 class TrainingSession:
     """The device's student, its examples and how far it has come.
 
@@ -51,7 +57,10 @@ class TrainingSession:
         examples: LearningExamples,
         settings: LearningSettings,
         budget: Budget,
+        *,
+        refuses: Refuses = lambda _: "",
     ) -> None:
+        self._refuses = refuses
         manifest, artifact = package.manifest, package.artifact
         self._store, self._settings, self._budget = store, settings, budget
         self._version = manifest.package_version
@@ -245,6 +254,12 @@ class TrainingSession:
             self._store.finish_learning(self._version, None)
             words = f"{ended} No check was better than the student from before ({before}); it is kept."
             return self._result(LearningOutcome.KEPT, words + self._scored_on_all(), before)
+        refused = self._refuses(self._best.student)
+        if refused:
+            self._store.finish_learning(self._version, None)
+            words = f"{ended} The student of step {self._best.step} is refused: {refused}. It is not kept."
+            self._best = None
+            return self._result(LearningOutcome.KEPT, words, before)
         round = self._before.round + 1 if self._before.run == LEARNED_RUN else 1
         self._store.finish_learning(self._version, OwnStudent(LEARNED_RUN, round, self._best.student))
         words = (

@@ -15,6 +15,7 @@ from fedstill_client.agent_types import Precision, check_precision
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.streaming import WordStream
+from fedstill_client.model.suppression import Suppression
 from fedstill_client.model.targets import app_answers
 
 ROW_LIMIT = 4096  # examples in one request
@@ -43,9 +44,11 @@ class AnsweringStudent:
             public_x=None,
             vocabulary=None,
             lexicon=None,
+            constraints=None,
         )
         self._in_place, self._threads = package.parameters, threads
         self._predictor = Predictor(self._package, threads=threads, precision=self.precision)
+        self.suppression = self._predictor.suppression = Suppression(package)
         self._stream: WordStream | None = None
 
     @property
@@ -73,6 +76,7 @@ class AnsweringStudent:
         if _are_equal(wanted, self._in_place):
             return self
         other = AnsweringStudent(self._package, threads=self._threads, precision=self.precision)
+        other.suppression = other._predictor.suppression = self.suppression
         other.swap(wanted)
         return other
 
@@ -87,8 +91,8 @@ class AnsweringStudent:
             temperature: The temperature that the logits are divided by.
 
         Returns:
-            softmax(logits / temperature + log_prior), [n, classes]; of another target, see
-            `Predictor.predict`.
+            softmax(logits / temperature + log_prior), [n, classes], without what the package suppresses; of
+            another target, see `Predictor.predict`.
 
         Raises:
             InvalidValue: x is not what the student takes.
@@ -97,9 +101,16 @@ class AnsweringStudent:
         if self.manifest.labels_each_place:
             return self._predictor.next_words(given)
         if not self.manifest.target.is_single:
-            return app_answers(self.manifest.target, self._predictor.logits_of_inputs(given))
+            answers = app_answers(self.manifest.target, self._predictor.logits_of_inputs(given))
+            return self.suppression.answers(answers)
         logits = self._predictor.logits_of_inputs(given) / np.float32(temperature)
-        return softened(logits if log_prior is None else logits + log_prior, 1.0)
+        return self.suppression.answers(softened(logits if log_prior is None else logits + log_prior, 1.0))
+
+    def expected_words(self, x: npt.NDArray[np.int64]) -> FloatArray:
+        """A student of text's probabilities [n, V] as they are, suppressed words among them: what a keyboard
+        suggests of them is held to the package's constraints there.
+        """
+        return self._predictor.next_words(check_inputs(self.manifest, x), suppressing=False)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
         """A classifier's logits [n, classes] for examples as they are given [n, *given_shape]."""

@@ -116,8 +116,9 @@ def understand(
     x = encode_utterances(schema, [text])
     answer = answering.probabilities(x)[0]
     told = None if said is None else said.meaning(x[0])
-    if told is not None:
-        return schema.understood(_at_least(schema.threshold, told, answer), k)
+    suppressed = answering.student.suppression.names(schema.names)
+    if told is not None and schema.names[told] not in suppressed:
+        return _without(schema.understood(_at_least(schema.threshold, told, answer), k), suppressed)
     known = True
     if answer.max() >= np.float32(schema.threshold) and answering is not fleets:
         intent = int(answer.argmax())
@@ -126,7 +127,15 @@ def understand(
         if not known and said is not None:
             alike = said.alike(x[0], intent, nothing=schema.nothing)
             known = len(alike) > 0 and _asks_as_much(everyones, alike, fleets, schema.nothing)
-    return schema.understood(answer, k, known=known)
+    return _without(schema.understood(answer, k, known=known), suppressed)
+
+
+def _without(understood: Understanding, suppressed: frozenset[str]) -> Understanding:
+    """The same without the intents that the package suppresses, which have no probability."""
+    if not suppressed:
+        return understood
+    kept = tuple(each for each in understood.intents if each.name not in suppressed)
+    return replace(understood, intents=kept, sure=understood.sure and bool(kept))
 
 
 def _asks_as_much(answer: FloatArray, alike: FloatArray, fleets: Answerer, nothing: int | None) -> bool:
@@ -161,6 +170,8 @@ def predict_intents(package: StudentPackage, text: str) -> Understanding:
     if schema is None:
         raise FedstillError(f"the student {package.manifest.family!r} knows no intents: no intents.json")
     x = encode_utterances(schema, [text])
-    answer = AnsweringStudent(package).probabilities(x, temperature=schema.temperature)[0]
+    student = AnsweringStudent(package)
+    answer = student.probabilities(x, temperature=schema.temperature)[0]
+    understood = _without(schema.understood(answer), student.suppression.names(schema.names))
     finder = SlotFinder.of_package(package)
-    return replace(schema.understood(answer), slots=() if finder is None else finder.slots(text))
+    return replace(understood, slots=() if finder is None else finder.slots(text))

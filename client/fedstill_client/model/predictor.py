@@ -22,6 +22,7 @@ from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limited
 from fedstill_client.model.runtime import GraphError, as_value, session
 from fedstill_client.model.student_shapes import check_student
+from fedstill_client.model.suppression import Suppression
 from fedstill_client.model.targets import app_answers
 
 _VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words
@@ -60,6 +61,7 @@ class Predictor:
         self._graph, self._frozen = _graph_of(package, precision), package.frozen
         self._quantized = package.manifest.quantized if precision == "int8" else ()
         self._threads = threads
+        self.suppression = Suppression(package)
         self._opened = self._open(package.parameters)
         opened = self._opened.session
         inputs = [port.name for port in opened.get_inputs()]
@@ -125,10 +127,14 @@ class Predictor:
         labels the probability of each [n, K]; of numbers mean and standard deviation [n, D, 2] in the user's
         units.
         """
-        return app_answers(self.manifest.target, self.logits(x))
+        answers = app_answers(self.manifest.target, self.logits(x))
+        return answers if self.manifest.labels_each_place else self.suppression.answers(answers)
 
-    def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
-        """A student of text's probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
+    def next_words(self, x: npt.NDArray[Any], *, suppressing: bool = True) -> FloatArray:
+        """A student of text's probabilities [n, K] of the word after rows x [n, 1 to S] of words.
+
+        suppressing: whether what the package suppresses has none.
+        """
         if not self.manifest.labels_each_place:
             raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
         places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]
@@ -144,7 +150,7 @@ class Predictor:
             whole = np.zeros((len(part), most), np.int64)
             whole[:, :places] = part
             answers[start : start + rows] = softened(self.logits(whole)[:, places - 1], 1.0)
-        return answers
+        return self.suppression.next_words(x, answers) if suppressing else answers
 
     def _open(self, parameters: Parameters) -> _Opened:
         arrays = graph_weights(parameters, self._quantized)

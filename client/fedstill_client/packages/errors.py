@@ -9,7 +9,7 @@ class PackageError(FedstillError):
     """A package is not what it should be; `check` names the check that it did not pass.
 
     The checks: signature, rollback, expired, digest, size, missing, metadata, manifest, agent-version, graph,
-    operator, vocabulary, intents, slots, version, unreachable, trust, disk.
+    operator, vocabulary, intents, slots, constraints, version, unreachable, trust, disk.
     """
 
     def __init__(self, check: str, problem: str) -> None:

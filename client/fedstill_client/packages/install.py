@@ -12,11 +12,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from fedstill_proto.errors import FieldError
-from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, check_parts, save_package
+from fedstill_proto.errors import FieldError, WireError
+from fedstill_proto.package.artifact import (
+    CONSTRAINTS_FILE,
+    MANIFEST_FILE,
+    StudentPackage,
+    check_parts,
+    save_package,
+)
+from fedstill_proto.package.constraints.constraints import Constraints
+from fedstill_proto.package.constraints.union import dropped
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 
 from fedstill_client.home import AgentHome
+from fedstill_client.model.suppression import package_constraints
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage, KeptStudent
@@ -35,7 +44,8 @@ def install(
         may_be_older: Whether it may be older than the one in use, as the fleet has withdrawn that.
 
     Raises:
-        PackageError: It is older than the one in use, or this agent cannot run it.
+        PackageError: It is older than the one in use, this agent cannot run it, or it suppresses less than
+            the one in use does, and its publisher does not say so.
     """
     manifest, before = package.manifest, store.installed()
     check_agent_version(manifest)
@@ -44,6 +54,8 @@ def install(
     is_older = may_be_older and before is not None and wanted.version < before.version
     if before is not None and not is_older and _is_in_use(wanted, before) and is_whole(home, store):
         return before
+    if not is_older:  # a publisher who withdraws a package withdraws its constraints with it
+        _check_constraints(home, store, package)
     try:
         save_package(wanted.folder, package)
     except OSError as error:
@@ -72,6 +84,24 @@ def go_back(home: AgentHome, store: InstallationRecord, earlier: InstalledPackag
     if replaced is not None and replaced.generation != manifest.generation:
         _forget_told(home, store)
     return earlier
+
+
+def _check_constraints(home: AgentHome, store: InstallationRecord, package: StudentPackage) -> None:
+    """Refuse a package without what the one in use binds the later ones to suppress."""
+    try:
+        manifest, folder = installed_manifest(home, store)
+        part = next(part for part in manifest.parts if part.name == CONSTRAINTS_FILE)
+        before = Constraints.from_json(_part(folder, part))
+    except (PackageError, WireError, StopIteration):  # there is none, or it is damaged and being replaced
+        return
+    left_out = dropped(before, package_constraints(package))
+    if left_out:
+        raise PackageError(
+            "constraints",
+            f"package {package.manifest.package_version} of {package.manifest.family!r} no longer suppresses "
+            f"{', '.join(left_out)[:200]}, which package {manifest.package_version} binds it to; its "
+            "publisher must say so, as `lifted` of its constraints",
+        )
 
 
 def _forget_told(home: AgentHome, store: InstallationRecord) -> None:

@@ -30,6 +30,7 @@ from google.protobuf.message import DecodeError
 
 from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.slots import slot_schema
+from fedstill_client.model.suppression import Suppression
 from fedstill_client.packages.errors import PackageError
 
 GRAPH_LIMIT_BYTES = 256 << 20
@@ -61,7 +62,9 @@ _DOMAINS = frozenset(domain for domain, _ in ALLOWED_OPERATORS)
 
 
 def check_package(package: StudentPackage) -> None:
-    """Check every graph of a package, and the words, intents or slots of its student; raises PackageError."""
+    """Check every graph of a package, its constraints, and the words, intents or slots of its student; raises
+    PackageError.
+    """
     graphs = {
         INFERENCE_FILE: package.inference_graph,
         INT8_FILE: package.int8_graph,
@@ -90,6 +93,10 @@ def check_package(package: StudentPackage) -> None:
         slot_schema(package)
     except WireError as error:
         raise PackageError("slots", str(error)) from None
+    try:
+        Suppression(package)
+    except WireError as error:
+        raise PackageError("constraints", str(error)) from None
 
 
 def check_graph(graph: bytes, *, name: str = "the graph") -> None:

@@ -42,6 +42,7 @@ from fedstill_proto.package.subwords import TOKENIZER_LIMIT_BYTES
 from fedstill_proto.system.files import sync_folder
 
 __all__ = [
+    "CONSTRAINTS_FILE",
     "FORWARD_FILE",
     "FROZEN_FILE",
     "INFERENCE_FILE",
@@ -88,6 +89,7 @@ LEXICON_FILE = "lexicon.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 SLOTS_FILE = "slots.json"
 SLOTS_GRAPH_FILE = "slots.onnx"
+CONSTRAINTS_FILE = "constraints.json"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
 _MAYBE = (
     INT8_FILE,
@@ -104,6 +106,7 @@ _MAYBE = (
     FROZEN_FILE,
     PREFIX_FILE,
     TOKENIZER_FILE,
+    CONSTRAINTS_FILE,
 )
 
 
@@ -164,6 +167,7 @@ class StudentPackage:
     tokenizer: bytes | None = None  # tokenizer.json
     prefix_graph: bytes | None = None
     frozen: Parameters = field(default_factory=dict)
+    constraints: bytes | None = None  # constraints.json
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
@@ -245,6 +249,7 @@ class StudentPackage:
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
             TOKENIZER_FILE: self.tokenizer,
+            CONSTRAINTS_FILE: self.constraints,
         }
         present = {name: content for name, content in files.items() if content is not None}
         return present | _frozen_contents(self.prefix_graph, self.frozen)
@@ -273,6 +278,7 @@ class StudentPackage:
                 tokenizer=contents.get(TOKENIZER_FILE),
                 prefix_graph=contents.get(PREFIX_FILE),
                 frozen=_decoded_frozen(contents, manifest),
+                constraints=contents.get(CONSTRAINTS_FILE),
             )
         except InvalidValue as error:
             raise WireError(error.field, error.problem) from None
