@@ -10,6 +10,7 @@ al.): the T that minimizes the negative log-likelihood of softmax(z / T) on held
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ def calibration(logits: FloatArray, labels: IntArray, *, temperature: float = 1.
     return Calibration(
         temperature=temperature,
         accuracy=float((logits.argmax(-1) == labels).mean()),
-        ece=sum(part.examples * abs(part.accuracy - part.confidence) for part in bins) / len(labels),
+        ece=calibration_error(bins),
         brier=float(((probabilities - goals) ** 2).sum(axis=-1).mean()),
         negative_log_likelihood=float(-log_softmax(scaled, axis=-1)[np.arange(len(labels)), labels].mean()),
         bins=bins,
@@ -71,7 +72,11 @@ def calibration(logits: FloatArray, labels: IntArray, *, temperature: float = 1.
 
 def reliability(probabilities: np.ndarray, labels: IntArray, *, bins: int = BINS) -> tuple[Bin, ...]:
     """The bins that hold examples, from unsure to sure."""
-    confidence, right = probabilities.max(axis=-1), probabilities.argmax(axis=-1) == labels
+    return bins_of(probabilities.max(axis=-1), probabilities.argmax(axis=-1) == labels, bins=bins)
+
+
+def bins_of(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> tuple[Bin, ...]:
+    """The same of top probabilities [n], and whether they are those of the right answer [n]."""
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return tuple(
         Bin(
@@ -84,6 +89,12 @@ def reliability(probabilities: np.ndarray, labels: IntArray, *, bins: int = BINS
         for b in range(bins)
         if (place == b).any()
     )
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """The expected calibration error of bins."""
+    examples = sum(part.examples for part in bins)
+    return sum(part.examples * abs(part.accuracy - part.confidence) for part in bins) / max(examples, 1)
 
 
 def fitted_temperature(logits: FloatArray, labels: IntArray) -> float:

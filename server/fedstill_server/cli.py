@@ -26,7 +26,9 @@ from fedstill_server.commands import (
     schedule,
     seal,
 )
+from fedstill_server.commands.generated import taken, takes
 from fedstill_server.commands.option_table import option_document, option_table
+from fedstill_server.inspection.options import InspectOptions
 from fedstill_server.plugins import search_current_folder
 
 # torch and flwr take seconds to import: each command brings what it needs.
@@ -67,34 +69,42 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 @cli.command(rich_help_panel="Look into")
+@takes(InspectOptions)
 def inspect(
     folder: Annotated[
         Path,
         typer.Argument(help="A run (with config.json and server/), a student package, or a distillation."),
     ],
     task: Annotated[
-        str, typer.Option(help="The task of a package: digits, or a folder with public.npz and test.npz.")
+        str,
+        typer.Option(
+            help="The task of a package: digits, a folder with public.npz and test.npz, or text; by default "
+            "that of its distillation."
+        ),
     ] = "",
     teacher: Annotated[str, typer.Option(help="The teacher to compare a package with; see distill.")] = "",
     html: Annotated[Path | None, typer.Option(help="Where to write the report of a package.")] = None,
-    watts: Annotated[
-        float,
-        typer.Option(help="Power that a package's student takes, in watts, where no counter can be read."),
-    ] = 5.0,
     seed: Annotated[int | None, typer.Option(help="The seed of the split of a package's task.")] = None,
     as_json: AsJson = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Show a run's rounds with every answer left out and its reason, or how good a student package is.
 
-    A package is shown with its calibration, accuracy under noise, blur and rotation, outliers, agreement with
-    the teacher, a decision tree that imitates it, and energy; and an HTML report is written.
+    A package is shown as float32 and in 8 bits: accuracy (of text: perplexity and suggestions), calibration,
+    parameters and FLOPs by its graph, memory, latency on the machine as it is and under load, throughput,
+    energy and price; with accuracy under noise, blur and rotation, outliers, agreement with the teacher and a
+    decision tree that imitates it. An HTML report is written, and the same as JSON beside it.
     """
     from fedstill_server.commands.inspect import alarms_in, package_at, round_table, show_package
     from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
     if package is not None:
-        show_package(package, task=task, teacher=teacher, page=html, watts=watts, seed=seed, as_json=as_json)
+        options = taken(InspectOptions, asked)
+        show_package(
+            package, task=task, teacher=teacher, page=html, options=options, seed=seed, as_json=as_json
+        )
         return
     run = folder
     config = read_fleet_config(run)

@@ -21,6 +21,7 @@ from fedstill_server.distill.run import distil, reopen_distillation
 from fedstill_server.distill.stage_runner import StageRunner
 from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.inspection.inspection import inspect_package
+from fedstill_server.inspection.options import InspectOptions
 from fedstill_server.teachers.interface import TeacherAnswers
 
 WORDS = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -95,8 +96,12 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     assert record["request"]["family"] == "gru-8-12"
     opened, teacher = reopen_distillation(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
     assert opened.files.vocabulary == package.vocabulary
-    with pytest.raises(DistillError, match="is of text, which cannot be inspected"):
-        inspect_package(outcome.package, opened, teacher=teacher)
+    inspected = inspect_package(outcome.package, opened, teacher=teacher, options=InspectOptions(seconds=0))
+    assert inspected.text is not None
+    assert inspected.text.perplexity == pytest.approx(outcome.perplexity, rel=1e-3)
+    assert inspected.plain.accuracy == pytest.approx(outcome.accuracy)
+    assert inspected.agreement is not None
+    assert inspected.agreement.overall == 1.0  # it is its own teacher
 
 
 def test_a_teacher_goes_on_with_what_it_is_given() -> None:

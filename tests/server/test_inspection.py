@@ -134,7 +134,7 @@ def test_a_distillation_is_inspected_with_its_own_task_and_teacher(tmp_path: Pat
     made = runner.invoke(cli.cli, ["distill", *arguments, "--out", str(out)])
     assert made.exit_code == 0, made.output
 
-    seen = runner.invoke(cli.cli, ["inspect", str(out), "--json"])
+    seen = runner.invoke(cli.cli, ["inspect", str(out), "--json", "--seconds", "1"])
 
     assert seen.exit_code == 0, seen.output
     document = json.loads(seen.stdout)
@@ -144,6 +144,18 @@ def test_a_distillation_is_inspected_with_its_own_task_and_teacher(tmp_path: Pat
     page = (out / "inspection.html").read_text()
     assert document["agreement"]["worst"]["name"] in page
     assert "http" not in page  # self-contained
-    text = runner.invoke(cli.cli, ["inspect", str(out / "student"), "--watts", "2"]).stdout
+    assert json.loads((out / "inspection.json").read_text()) == document
+    float32, int8 = document["forms"]
+    assert (float32["name"], int8["name"]) == ("float32", "int8")
+    assert float32["cost"]["multiply_adds"] == int8["cost"]["multiply_adds"] == 20 * (36 + 4)
+    assert int8["cost"]["weights_bytes"] < float32["cost"]["weights_bytes"]
+    for form in (float32, int8):
+        speed = form["speed"]
+        assert speed["latency"]["p50_us"] <= speed["latency"]["p95_us"] <= speed["latency"]["p99_us"]
+        assert speed["loaded"]["busy_processes"] == document["machine"]["cores"]
+        assert [one["batch"] for one in speed["throughput"]][:4] == [1, 2, 4, 8]
+    text = runner.invoke(
+        cli.cli, ["inspect", str(out / "student"), "--watts", "2", "--seconds", "0.4"]
+    ).stdout
     assert "worst slice" in text
     assert "fidelity" in text

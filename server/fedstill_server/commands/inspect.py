@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from fedstill_proto.package.artifact import MANIFEST_FILE
+from fedstill_proto.system.files import SHARED, replace_file
 from rich.table import Table
 
-from fedstill_server.distill.errors import DistillError
+from fedstill_server.commands.making_progress import shown_progress
 
 if TYPE_CHECKING:
     from fedstill_server.config.fleet import FleetConfig
+    from fedstill_server.inspection.options import InspectOptions
     from fedstill_server.rounds.round_record import RoundRecord
 
 PAGE_FILE = "inspection.html"
@@ -92,25 +94,29 @@ def show_package(
     task: str,
     teacher: str,
     page: Path | None,
-    watts: float,
+    options: InspectOptions,
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Print an inspection and write its page; task, teacher and seed are those it was distilled with."""
+    """Print an inspection, and write its page and the same as JSON beside it.
+
+    Task, teacher and seed are those that the package was distilled with, where nothing else is said.
+    """
     from fedstill_server.distill.run import reopen_distillation
     from fedstill_server.inspection.inspection import inspect_package
     from fedstill_server.inspection.page import text_of, write_page
 
-    if not watts > 0:
-        raise DistillError(f"--watts: {watts:g} is not a power above 0")
-    opened, taught = reopen_distillation(
-        package.parent / "distill.json", task=task, teacher=teacher, seed=seed
-    )
-    inspection = inspect_package(package, opened, teacher=taught, watts=watts)
+    record = package.parent / "distill.json"
     target = page or package.parent / PAGE_FILE
+    with shown_progress("opening the task and the teacher") as told:
+        told("opening the task and the teacher", 0, 0)
+        opened, taught = reopen_distillation(record, task=task, teacher=teacher, seed=seed)
+        inspection = inspect_package(package, opened, teacher=taught, options=options, told=told)
     write_page(inspection, target)
+    document = json.dumps(inspection.to_json(), indent=1)
+    replace_file(target.with_suffix(".json"), (document + "\n").encode(), mode=SHARED)
     if as_json:
-        print(json.dumps(inspection.to_json(), indent=1))
+        print(document)
     else:
         typer.echo(text_of(inspection))
-        typer.echo(f"report         {target}")
+        typer.echo(f"report         {target}, and {target.with_suffix('.json').name}")

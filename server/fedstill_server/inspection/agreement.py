@@ -58,35 +58,51 @@ def agreement(
         teacher: Logits [n, classes].
         groups: A name for each example, by which further slices are made.
     """
-    mine, theirs = student.argmax(-1), teacher.argmax(-1)
-    slices = []
-    for name, rows in _rows_of_slices(x, labels, teacher, groups).items():
-        if rows.any():
-            slices.append(
-                Slice(
-                    name=name,
-                    examples=int(rows.sum()),
-                    agreement=float((mine == theirs)[rows].mean()),
-                    student_accuracy=float((mine == labels)[rows].mean()),
-                    teacher_accuracy=float((theirs == labels)[rows].mean()),
-                )
+    return agreement_of(
+        student.argmax(-1), teacher.argmax(-1), labels, _rows_of_slices(x, labels, teacher, groups)
+    )
+
+
+def agreement_of(
+    mine: IntArray, theirs: IntArray, labels: IntArray, slices: Mapping[str, np.ndarray]
+) -> Agreement:
+    """Compare first choices.
+
+    Args:
+        mine: The student's [n].
+        theirs: The teacher's [n].
+        labels: The right ones [n].
+        slices: A mask [n] for each slice, by its name; one of no example is left out.
+    """
+    return Agreement(
+        overall=float((mine == theirs).mean()),
+        slices=tuple(
+            Slice(
+                name=name,
+                examples=int(rows.sum()),
+                agreement=float((mine == theirs)[rows].mean()),
+                student_accuracy=float((mine == labels)[rows].mean()),
+                teacher_accuracy=float((theirs == labels)[rows].mean()),
             )
-    return Agreement(overall=float((mine == theirs).mean()), slices=tuple(slices))
+            for name, rows in slices.items()
+            if rows.any()
+        ),
+    )
 
 
 def _rows_of_slices(
     x: FloatArray, labels: IntArray, teacher: FloatArray, groups: Sequence[str] | None
 ) -> Mapping[str, np.ndarray]:
     slices = {f"class {c}": labels == c for c in range(teacher.shape[1])}
-    slices |= _quarters("brightness", x.reshape(len(x), -1).mean(axis=1))
-    slices |= _quarters("teacher's confidence", confidence(teacher))
+    slices |= quarters("brightness", x.reshape(len(x), -1).mean(axis=1))
+    slices |= quarters("teacher's confidence", confidence(teacher))
     if groups is not None:
         named = np.array(groups)
         slices |= {str(name): named == name for name in np.unique(named)}
     return slices
 
 
-def _quarters(what: str, values: FloatArray) -> dict[str, np.ndarray]:
+def quarters(what: str, values: np.ndarray) -> dict[str, np.ndarray]:
     """Slices of equal size, by rank."""
     quarter = np.argsort(np.argsort(values, kind="stable"), kind="stable") * 4 // len(values)
     names = ("lowest", "second", "third", "highest")

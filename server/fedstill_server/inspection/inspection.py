@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
 
-from fedstill_server.calibration import Calibration, calibration, fitted_temperature
-from fedstill_server.data.forms import Labels
+from fedstill_server.calibration import Calibration
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TeacherModel
-from fedstill_server.inspection.agreement import Agreement, agreement
-from fedstill_server.inspection.corruption import Answer, CorruptedAccuracy, corrupted_accuracies
-from fedstill_server.inspection.energy import Energy, energy_of
+from fedstill_server.inspection.agreement import Agreement
+from fedstill_server.inspection.corruption import CorruptedAccuracy, corrupted_accuracies
+from fedstill_server.inspection.energy import Energy
+from fedstill_server.inspection.forms import GraphForm, answering, forms_of
+from fedstill_server.inspection.graph.cost import GraphCost
+from fedstill_server.inspection.judging import ClassJudge, Judge, Quality, judge_of
+from fedstill_server.inspection.measuring import Speed, graph_cost, speed_of
+from fedstill_server.inspection.options import INT8, InspectOptions
 from fedstill_server.inspection.outliers import outlier_auroc
+from fedstill_server.inspection.speed.machine import Machine, this_machine
+from fedstill_server.inspection.stepping import StepSpeed, step_speed_of, streaming_package
 from fedstill_server.inspection.surrogate import Surrogate, surrogate
+from fedstill_server.inspection.tokens import TextFigures
 
-DEFAULT_WATTS = 5.0
-"""What a small board takes under load; the figure of your board is better."""
+OnStage = Callable[[str, int, int], None]
+"""Is told what is looked at, how much of it is done, and of how much."""
+
+_STEPS = 0.3  # the share of a form's seconds that steps of one token get
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormReport:
+    """One form of the graph: float32, or one of 8 bits.
+
+    Attributes:
+        name: The form's.
+        stored_bytes: Of its graph and weights in a package.
+        agreement: How often it and the float32 form have the same first choice.
+        plain: Its calibration as it is.
+        scaled: The same after temperature scaling.
+        text: Of next tokens; None of classes.
+        cost: What one example takes, by the graph.
+        speed: What was measured; None where nothing was.
+        step: A step of one token; None where it has no such graph.
+    """
+
+    name: str
+    stored_bytes: int
+    agreement: float
+    plain: Calibration
+    scaled: Calibration | None
+    text: TextFigures | None
+    cost: GraphCost
+    speed: Speed | None
+    step: StepSpeed | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +71,27 @@ class Inspection:
         family: The student's.
         parameters: How many values the student has.
         package_bytes: The size of the package.
-        test_examples: How many examples it was tested on.
-        plain: Its calibration as it is.
+        package_parts: The bytes of each of its files.
+        test_examples: How many examples it was tested on; of text, rows.
+        plain: Its calibration as it is; of text, by token.
         scaled: The same after temperature scaling; None without examples to fit it on.
-        scaling_examples: How many those were.
-        corrupted: Accuracies under noise, blur and rotation.
-        outliers: AUROC by kind of outlier.
+        scaling_examples: How many those were; of text, tokens.
+        corrupted: Accuracies under noise, blur and rotation, of examples that are amounts.
+        outliers: AUROC by kind of outlier, of examples that are amounts.
         agreement: With the teacher, if there is one.
         int8_agreement: How often the 8-bit graph and the float32 graph have the same first choice.
-        surrogate: A decision tree that imitates the student.
-        energy: What an answer costs.
+        surrogate: A decision tree that imitates the student, of examples that are amounts.
+        energy: What an answer costs; None where nothing was measured.
+        forms: The forms of the graph, float32 first.
+        machine: What speed and energy were measured on.
+        options: How.
     """
 
     task: str
     family: str
     parameters: int
     package_bytes: int
+    package_parts: tuple[tuple[str, int], ...]
     test_examples: int
     plain: Calibration
     scaled: Calibration | None
@@ -59,8 +100,16 @@ class Inspection:
     outliers: tuple[tuple[str, float], ...]
     agreement: Agreement | None
     int8_agreement: float | None
-    surrogate: Surrogate
-    energy: Energy
+    surrogate: Surrogate | None
+    energy: Energy | None
+    forms: tuple[FormReport, ...]
+    machine: Machine
+    options: InspectOptions
+
+    @property
+    def text(self) -> TextFigures | None:
+        """Of next tokens, as float32."""
+        return self.forms[0].text
 
     def to_json(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
@@ -70,72 +119,116 @@ class Inspection:
 
 
 def inspect_package(
-    folder: Path, task: DistillTask, *, teacher: TeacherModel | None = None, watts: float = DEFAULT_WATTS
+    folder: Path,
+    task: DistillTask,
+    *,
+    teacher: TeacherModel | None = None,
+    options: InspectOptions | None = None,
+    told: OnStage = lambda what, done, total: None,
 ) -> Inspection:
     """Inspect a package.
 
-    It asks the package's own graph through ONNX Runtime, with one thread, as a device would.
+    It asks the package's own graphs through ONNX Runtime, with one thread unless the options say otherwise,
+    as a device would.
 
     Args:
         folder: The package's.
         task: What it was made for.
         teacher: Whom to compare it with.
-        watts: What the board takes under load, where energy cannot be measured.
+        options: How it is measured.
+        told: Is told how far it is.
 
     Raises:
-        DistillError: The package is not made for the task, or is text.
+        DistillError: The package is not made for the task.
+        InspectionError: ONNX Runtime does not run one of its graphs.
     """
+    options = options or InspectOptions()
     package = load_student(folder)
     manifest = package.manifest
     if manifest.input_shape != task.input_shape or manifest.classes != task.classes:
         raise DistillError(
-            f"{folder}: takes {list(manifest.input_shape)} and knows {manifest.classes} classes; task "
-            f"{task.name} has {list(task.input_shape)} and {task.classes}"
+            f"{folder}: takes {list(manifest.input_shape)} and knows {manifest.classes} {task.class_name}; "
+            f"task {task.name} has {list(task.input_shape)} and {task.classes}{task.hint}"
         )
-    if task.form.labels is Labels.EACH_PLACE:
-        raise DistillError(
-            f"{folder}: is of text, which cannot be inspected; distill.json has its accuracy and perplexity"
-        )
-    assert task.test.y is not None
-    answer, x, y = _answering(package.inference_graph), task.test.x, task.test.y
-    logits = answer(x)
-    fit_x, fit_y = task.validation.x, task.validation.y
-    scaled = None
-    if fit_y is not None and len(fit_y):
-        scaled = calibration(logits, y, temperature=fitted_temperature(answer(fit_x), fit_y))
+    machine = this_machine(threads=options.threads)
+    judge = judge_of(task, rows=options.rows)
+    forms = forms_of(package, options.forms, task.public.x)
+    told("asking its forms", 0, len(forms))
+    qualities: dict[str, Quality] = {}
+    for form in forms:
+        qualities[form.name] = judge.quality(answering(form.graph))
+        told("asking its forms", len(qualities), len(forms))
+    reports = _reports(package, forms, qualities, judge, options, told)
+    plain, answer = reports[0], answering(forms[0].graph)
+    told("comparing it with its teacher", 0, 0)
+    agreement = None if teacher is None else judge.agreement(answer, teacher)
+    amounts = task.form.amounts and isinstance(judge, ClassJudge)
+    if amounts:
+        told("trying it with noise and outliers", 0, 0)
     return Inspection(
         task=task.name,
         family=manifest.family,
         parameters=manifest.parameter_count,
         package_bytes=sum(part.size_bytes for part in manifest.parts),
-        test_examples=len(y),
-        plain=calibration(logits, y),
-        scaled=scaled,
-        scaling_examples=len(fit_x),
-        corrupted=tuple(corrupted_accuracies(answer, x, y)),
-        outliers=tuple(outlier_auroc(answer, x).items()),
-        agreement=None
-        if teacher is None
-        else agreement(x, y, logits, teacher.answer(x).logits, groups=task.test_groups),
-        int8_agreement=_int8_agreement(package, x, logits),
-        surrogate=surrogate(task.public.x, answer(task.public.x).argmax(-1), x, logits.argmax(-1)),
-        energy=energy_of(answer, x, watts=watts),
+        package_parts=tuple((part.name, part.size_bytes) for part in manifest.parts),
+        test_examples=judge.examples,
+        plain=plain.plain,
+        scaled=plain.scaled,
+        scaling_examples=qualities[plain.name].scaling_examples,
+        corrupted=tuple(corrupted_accuracies(answer, judge.x, judge.labels))
+        if amounts and isinstance(judge, ClassJudge)
+        else (),
+        outliers=tuple(outlier_auroc(answer, judge.x).items()) if amounts else (),
+        agreement=agreement,
+        int8_agreement=next((one.agreement for one in reports if one.name == INT8), None),
+        surrogate=_surrogate(answer, task, judge.x) if amounts else None,
+        energy=None if plain.speed is None else plain.speed.energy,
+        forms=tuple(reports),
+        machine=machine,
+        options=options,
     )
 
 
-def _answering(graph: bytes) -> Answer:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def answer(x: FloatArray) -> FloatArray:
-        logits: FloatArray = session.run(["logits"], {"x": x})[0]
-        return logits
-
-    return answer
+def _surrogate(answer: Callable[[FloatArray], FloatArray], task: DistillTask, x: FloatArray) -> Surrogate:
+    return surrogate(task.public.x, answer(task.public.x).argmax(-1), x, answer(x).argmax(-1))
 
 
-def _int8_agreement(package: StudentPackage, x: FloatArray, logits: FloatArray) -> float | None:
-    if package.int8_graph is None:
-        return None
-    return float((_answering(package.int8_graph)(x).argmax(-1) == logits.argmax(-1)).mean())
+def _reports(
+    package: StudentPackage,
+    forms: list[GraphForm],
+    qualities: Mapping[str, Quality],
+    judge: Judge,
+    options: InspectOptions,
+    told: OnStage,
+) -> list[FormReport]:
+    """What is said of each form, after measuring one after another."""
+    manifest = package.manifest
+    sizes = {spec.name: spec.size for spec in (*manifest.parameters, *manifest.frozen)}
+    measured = options.seconds > 0
+    streaming = streaming_package(package) if measured and manifest.labels_each_place else None
+    seconds = options.seconds / len(forms)
+    alone = seconds * (1 - _STEPS if streaming is not None else 1)
+    reports = []
+    for place, form in enumerate(forms):
+        told(f"measuring {form.name}", place, len(forms))
+        quality = qualities[form.name]
+        speed = step = None
+        if measured:
+            accuracy = quality.plain.accuracy
+            speed = speed_of(form, judge.x, accuracy=accuracy, seconds=alone, options=options)
+        if streaming is not None:
+            step = step_speed_of(streaming, form.name, judge.x, seconds=_STEPS * seconds, options=options)
+        reports.append(
+            FormReport(
+                name=form.name,
+                stored_bytes=form.stored_bytes,
+                agreement=float((quality.first == qualities[forms[0].name].first).mean()),
+                plain=quality.plain,
+                scaled=quality.scaled,
+                text=quality.text,
+                cost=graph_cost(form, judge.x, sizes),
+                speed=speed,
+                step=step,
+            )
+        )
+    return reports

@@ -1,66 +1,94 @@
-"""An inspection as text and as one self-contained HTML file."""
+"""An inspection as one self-contained HTML file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedstill_proto.system.files import SHARED, replace_file
 
-from fedstill_server.inspection.inspection import Inspection
+from fedstill_server.inspection.inspection import FormReport, Inspection
+from fedstill_server.inspection.speed.latency import Latency
+from fedstill_server.inspection.words import calibration_row, percent, text_of
+from fedstill_server.pages.plot import Plot, PlotAxis, PlotLine, draw_plot
 from fedstill_server.pages.rendering import environment
+
+__all__ = ["text_of", "write_page"]
 
 
 def write_page(inspection: Inspection, path: Path) -> None:
+    """Write the page."""
     made = environment("fedstill_server.inspection")
-    made.filters["percent"] = _percent
-    page = made.get_template("inspection.html").render(it=inspection)
+    made.filters["percent"] = percent
+    page = made.get_template("inspection.html").render(
+        it=inspection,
+        calibrations=calibration_rows(inspection.forms),
+        latencies=latency_rows(inspection.forms),
+        charts=charts_of(inspection.forms),
+    )
     replace_file(path, page.encode("utf-8"), mode=SHARED)
 
 
-def text_of(it: Inspection) -> str:
-    lines = [
-        f"{it.family}, {it.parameters:,d} parameters, {it.package_bytes:,d} B; task {it.task}, "
-        f"{it.test_examples} test examples",
-        _calibration_line("as it is", it),
-    ]
-    if it.scaled is not None:
-        lines.append(
-            f"scaled         temperature {it.scaled.temperature:.2f} from {it.scaling_examples} held-out "
-            f"examples: ECE {_percent(it.scaled.ece)}, Brier {it.scaled.brier:.3f}"
-        )
-    for one in it.corrupted:
-        lines.append(f"{one.corruption:14s} {one.severity:g} {one.unit}: accuracy {_percent(one.accuracy)}")
-    lines += [f"outliers       {kind}: AUROC {auroc:.3f}" for kind, auroc in it.outliers]
-    if it.agreement is not None:
-        worst = it.agreement.worst
-        lines.append(f"agreement      {_percent(it.agreement.overall)} with the teacher")
-        lines += [
-            f"  {one.name:34s} {_percent(one.agreement):>7s} of {one.examples}; student "
-            f"{_percent(one.student_accuracy)}, teacher {_percent(one.teacher_accuracy)}"
-            for one in it.agreement.slices
-        ]
-        lines.append(f"worst slice    {worst.name}: {_percent(worst.agreement)} of {worst.examples}")
-    if it.int8_agreement is not None:
-        lines.append(f"int8           {_percent(it.int8_agreement)} the same first choice as float32")
-    tree = it.surrogate
-    lines.append(
-        f"surrogate      a tree of depth {tree.depth} with {tree.leaves} leaves answers as the student does "
-        f"in {_percent(tree.fidelity)} (fidelity)"
+def calibration_rows(forms: Sequence[FormReport]) -> list[tuple[str, ...]]:
+    """Each form as it is, and scaled."""
+    rows = []
+    for form in forms:
+        rows.append(calibration_row(f"{form.name}, as it is", form.plain))
+        if form.scaled is not None:
+            rows.append(calibration_row(f"{form.name}, temperature scaled", form.scaled))
+    return rows
+
+
+def latency_rows(forms: Sequence[FormReport]) -> list[tuple[str, Latency]]:
+    """Every latency that was measured, and what of."""
+    rows: list[tuple[str, Latency]] = []
+    for form in forms:
+        for what, one in (("an answer", form.speed), ("a token", form.step)):
+            if one is None:
+                continue
+            rows.append((f"{form.name}, {what}", one.latency))
+            if one.loaded is not None:
+                rows.append((f"{form.name}, {what} under load", one.loaded))
+    return rows
+
+
+def charts_of(forms: Sequence[FormReport]) -> list[Plot]:
+    """Throughput and latency of all forms that were measured; none where nothing was."""
+    speeds = [(form.name, form.speed) for form in forms if form.speed is not None]
+    if not speeds:
+        return []
+    throughput = draw_plot(
+        title="Throughput",
+        caption="Examples a second, by how many are answered at a time.",
+        x=PlotAxis(label="examples at a time", log=True),
+        y=PlotAxis(label="examples a second", log=True),
+        lines=[
+            PlotLine(
+                label=name,
+                x=[one.batch for one in speed.throughput],
+                y=[one.examples_per_second for one in speed.throughput],
+                series=place,
+            )
+            for place, (name, speed) in enumerate(speeds)
+        ],
     )
-    lines.append(
-        f"energy         {it.energy.microjoules_per_answer:.1f} uJ an answer ({it.energy.how}); "
-        f"{it.energy.cpu_microseconds_per_answer:.1f} us of CPU"
+    lines = []
+    for place, (name, speed) in enumerate(speeds):
+        lines.append(_quantiles(name, speed.latency, place, is_loaded=False))
+        if speed.loaded is not None:
+            lines.append(_quantiles(f"{name}, under load", speed.loaded, place, is_loaded=True))
+    latency = draw_plot(
+        title="Latency of single answers",
+        caption="50, 95 and 99 % of answers take at most so many microseconds; dashed while other processes "
+        "keep the cores busy.",
+        x=PlotAxis(label="% of answers"),
+        y=PlotAxis(label="microseconds", log=True),
+        lines=lines,
     )
-    return "\n".join(lines)
+    return [throughput, latency]
 
 
-def _calibration_line(name: str, it: Inspection) -> str:
-    one = it.plain
-    return (
-        f"{name:14s} accuracy {_percent(one.accuracy)}, ECE {_percent(one.ece)}, Brier {one.brier:.3f}, "
-        f"log-likelihood {-one.negative_log_likelihood:.3f}"
+def _quantiles(name: str, one: Latency, series: int, *, is_loaded: bool) -> PlotLine:
+    return PlotLine(
+        label=name, x=[50, 95, 99], y=[one.p50_us, one.p95_us, one.p99_us], series=series, dashed=is_loaded
     )
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"

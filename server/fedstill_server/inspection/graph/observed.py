@@ -100,7 +100,11 @@ def _body_of(node: onnx.NodeProto, model: onnx.ModelProto, values: Mapping[str, 
         states, scanned = given[: len(given) - count], given[len(given) - count :]
         axes = options.get("scan_input_axes", [0] * count)
         turns = 0 if scanned[0] is None else scanned[0].shape[axes[0]]
-        first = [np.take(array, 0, axis=axis) for array, axis in zip(scanned, axes, strict=True)]
+        first = [
+            np.take(array, 0, axis=axis)
+            for array, axis in zip(scanned, axes, strict=True)
+            if array is not None
+        ]
         return _loop(options["body"], model, [*states, *first], values, turns=turns)
     if node.op_type == "Loop":
         scans = [values[name] for name in node.output[len(given) - 2 :] if name]
