@@ -147,7 +147,7 @@ def test_a_distillation_is_inspected_with_its_own_task_and_teacher(tmp_path: Pat
     assert json.loads((out / "inspection.json").read_text()) == document
     float32, int8 = document["forms"]
     assert (float32["name"], int8["name"]) == ("float32", "int8")
-    assert float32["cost"]["multiply_adds"] == int8["cost"]["multiply_adds"] == 20 * (36 + 4)
+    assert float32["cost"]["multiply_adds"] == int8["cost"]["multiply_adds"] == 20 * (16 + 4)
     assert int8["cost"]["weights_bytes"] < float32["cost"]["weights_bytes"]
     for form in (float32, int8):
         speed = form["speed"]
