@@ -24,7 +24,8 @@ from torch.nn.functional import one_hot
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
-from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers, watched
+from fedstill_server.distill.layers import LOGITS, parts_of_teacher, parts_shown, watched
+from fedstill_server.distill.sub_words import cut, heard_places, order_by_length
 from fedstill_server.distill.technique import Setting, Step, Term, scale_to_mean_one
 from fedstill_server.families import build_student
 from fedstill_server.families.state import train_mode
@@ -112,10 +113,8 @@ def paired_layers(job: DistillJob, student: nn.Module) -> list[tuple[tuple[str, 
     teacher, pairs = job.teacher, []
     cached = () if job.answers is None else tuple(job.answers.features)
     for technique in job.techniques:
-        if technique.compares == "attention":
-            of_student, of_teacher = attention_parts(student), () if teacher is None else teacher.attention
-        else:
-            of_student, of_teacher = inner_layers(student), () if teacher is None else teacher.layers
+        kind = technique.compares
+        of_student, of_teacher = parts_shown(student, kind), parts_of_teacher(teacher, kind)
         pairs.append(technique.pairs(of_student, of_teacher or cached))
     return pairs
 
@@ -145,6 +144,19 @@ class _Run:
         )
         self.steps = plan.epochs * -(-len(self.x) // plan.batch_size)
         self.done = 0
+        self.lengths = self._lengths() if plan.by_length else None
+
+    def _lengths(self) -> Tensor:
+        """How many sub-words each example has [n]."""
+        heard = heard_places(self.student, self.x)
+        if heard is None or self.labels.dim() > 1:
+            raise DistillError("by_length: is for sub-words and students of one answer to a text")
+        if self.answers is not None and self.teacher_layers:
+            raise DistillError(
+                "by_length: batches are cut, and what the teacher's layers said is kept of whole rows; ask it "
+                "about each batch, with online = true"
+            )
+        return heard.sum(dim=1)
 
     def _pair_layers(self) -> None:
         self.pairs = paired_layers(self.job, self.student)
@@ -258,6 +270,8 @@ class _Run:
         plan = self.job.plan
         random = torch.Generator().manual_seed(derived_seed(plan.seed, epoch, "order"))
         order = torch.randperm(len(self.x), generator=random)
+        if self.lengths is not None:
+            order = order_by_length(order, self.lengths, batch_size=plan.batch_size, random=random)
         for rows in order.split(plan.batch_size * max(1, _ROWS_AT_ONCE // plan.batch_size)):  # type: ignore[no-untyped-call]
             labels = self.labels[rows]
             tables = [rows, self.x[rows], labels, labels != UNKNOWN]
@@ -276,10 +290,15 @@ class _Run:
         falling = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * falling
-        logits = self.student(batch.x)
-        taught, features = self._taught(batch.rows, batch.x, batch.teacher_logits)
+        x, heard = batch.x, heard_places(self.student, batch.x)
+        if self.lengths is not None and heard is not None:
+            x = cut(x, heard)
+            heard = heard[:, : x.shape[1]]
+        logits = self.student(x)
+        taught, features = self._taught(batch.rows, x, batch.teacher_logits)
         step = Step(
-            x=batch.x,
+            x=x,
+            heard=heard,
             labels=batch.labels,
             labelled=batch.labelled,
             logits=logits,

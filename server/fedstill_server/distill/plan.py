@@ -33,6 +33,9 @@ class DistillPlan:
     )
     input_noise: float = option(0.0, "Standard deviation, in units of the input.", least=0)
     online: bool = option(False, "Whether the teacher is asked about each batch, instead of once.")
+    by_length: bool = option(
+        False, "Of sub-words: whether texts of like length share a batch, cut to the longest; it saves time."
+    )
     checkpoint_epochs: int = option(10, "Passes between checkpoints.", least=1)
     seed: int = option(0, "Decides every random choice.", least=0, most=(1 << 63) - 1)
 

@@ -32,6 +32,9 @@ _TECHNIQUES = {
     "distilbert": f"{_HERE}.techniques.distilbert:DistilBert",
     "attention": f"{_HERE}.techniques.attention:AttentionTransfer",
     "attention-matrices": f"{_HERE}.techniques.attention_matrices:AttentionMatrices",
+    "hidden-states": f"{_HERE}.techniques.hidden_states:HiddenStates",
+    "minilm": f"{_HERE}.techniques.minilm:MiniLm",
+    "embedding": f"{_HERE}.techniques.embedding:EmbeddingDistillation",
     "rkd": f"{_HERE}.techniques.relational:RelationalDistillation",
     "similarity": f"{_HERE}.techniques.similarity:SimilarityPreserving",
     "pkt": f"{_HERE}.techniques.probabilistic:ProbabilisticTransfer",
@@ -53,6 +56,7 @@ _RECIPES = {
     "noise": f"{_HERE}.recipes.data_free:RandomNoise",
     "sequence-level": f"{_HERE}.recipes.sequence_level:SequenceLevel",
     "synthetic-text": f"{_HERE}.recipes.sequence_level:SyntheticText",
+    "tinybert": f"{_HERE}.recipes.tinybert:TinyBert",
     "pruning": f"{_HERE}.recipes.pruning:StructuredPruning",
     "budget": f"{_HERE}.recipes.budget:BudgetSearch",
 }

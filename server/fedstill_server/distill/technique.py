@@ -91,6 +91,15 @@ class Step:
     number: int  # of the step in the training, from 0
     temperature: float
     weights: Tensor | None = None  # [B], or [B, S] for text: what each example counts in the soft terms
+    heard: Tensor | None = None  # [B, S] bool, of rows of sub-words: the places that are no padding
+
+    @property
+    def places(self) -> Tensor | None:
+        """The places of rows that count, bool [B, S]; None where all do, and where examples are no rows."""
+        if self.weights is None or self.weights.dim() < 2:
+            return self.heard
+        counted = self.weights > 0
+        return counted if self.heard is None else counted & self.heard
 
     @property
     def taught(self) -> Tensor:
@@ -167,7 +176,7 @@ class Technique(WithOptions):
 
     name: ClassVar[str]  # by which its part of the loss is reported
     source: ClassVar[str] = ""  # the paper
-    compares: ClassVar[str] = "layers"  # or "attention": the parts that `pairs` chooses from
+    compares: ClassVar[str] = "layers"  # or "attention", "states", "projections": what `pairs` chooses from
 
     weight: float = option(1.0, "Multiplies the term.", least=0)
 

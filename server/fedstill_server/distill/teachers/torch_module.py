@@ -9,7 +9,7 @@ import torch
 from fedstill_proto.arrays import FloatArray
 from torch import nn
 
-from fedstill_server.distill.layers import attention_parts, inner_layers, watched
+from fedstill_server.distill.layers import attention_parts, inner_layers, parts_shown, watched
 from fedstill_server.state import digest_of
 from fedstill_server.teachers.interface import TeacherAnswers, checked
 
@@ -27,6 +27,10 @@ class TorchTeacher:
         # Two modules of the same weights may differ in what they do with them; repr names their parts.
         state["structure"] = np.frombuffer(repr(network).encode(), np.uint8)
         self.digest = digest_of(state)
+
+    def parts(self, kind: str) -> tuple[str, ...]:
+        """The names of its parts of a kind (see layers.parts_shown)."""
+        return parts_shown(self.network, kind)
 
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         was_training = self.network.training

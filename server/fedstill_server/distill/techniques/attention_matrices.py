@@ -1,8 +1,9 @@
 """Attention matrices of transformers (TinyBERT, Jiao et al. 2020, arXiv 1909.10351, equation 7).
 
 The student's attention softmax(q k^T / sqrt(d)) learns the teacher's. `layers` pairs parts that return such
-matrices: those of the transformer family (`blocks.0.attention.weights`), or of an own module, [n, heads, S,
-S], [n * heads, S, S], or what nn.MultiheadAttention returns beside its output.
+matrices: those of the transformer family (`blocks.0.attention.weights`), of a model of Hugging Face, whose
+configuration counts them, or of an own module, [n, heads, S, S], [n * heads, S, S], or what
+nn.MultiheadAttention returns beside its output. Of sub-words, padding is not compared.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Term(Term):
 
     def loss(self, step: Step) -> Tensor:
         rows = len(step.x)
-        mask = None if step.weights is None or step.weights.dim() < 2 else step.weights > 0  # [B, S]
+        mask = step.places  # [B, S]
         losses = [
             attention_matrix_loss(
                 _by_head(step.features[mine], rows), _by_head(step.teacher_features[theirs], rows), mask=mask

@@ -3,8 +3,10 @@
     (5 T^2 KL(teacher || student) + 1 (1 - cos(h_s, h_t))) / 6
 
 With soft_weight = 0.75 and T = 2 the labels' part is 2 beside them, as published (losses/triple.py is the
-whole). h are the layers that `layers` pairs, such as `norm=norm` of two transformers; where their widths
-differ, a linear map that exists in training only stands between.
+whole). h are the layers that `layers` pairs, such as `norm=norm` of two transformers; of models of Hugging
+Face the last hidden layers, found by their configurations, or with `uniform` all of the student's. Where their
+widths differ, a linear map that exists in training only stands between. A sentence model's answer is a vector,
+whose soft part is 1 - cos of both; the student of other layers begins as the teacher's (hugging_face).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from fedstill_server.config.options import option
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
+from fedstill_server.distill.sub_words import is_sentence_model
 from fedstill_server.losses import cosine_loss, kd_loss
 
 
@@ -35,15 +38,19 @@ class _Term(Term):
     def __init__(self, technique: DistilBert, setting: Setting) -> None:
         super().__init__()
         self.soft, self.cosine, self.pairs = technique.soft, technique.cosine, setting.pairs
+        self.vectors = is_sentence_model(setting.student)
         self.adapters = nn.ModuleList(
             _between(setting.student_features[mine], setting.teacher_features[theirs])
             for mine, theirs in self.pairs
         )
 
     def loss(self, step: Step) -> Tensor:
-        soft = kd_loss(step.logits, step.taught, temperature=step.temperature, mask=step.weights)
-        # For text, the places that a word follows.
-        mask = None if step.weights is None or step.weights.dim() < 2 else step.weights.flatten()
+        if self.vectors:
+            soft = cosine_loss(step.logits, step.taught, mask=step.weights)
+        else:
+            soft = kd_loss(step.logits, step.taught, temperature=step.temperature, mask=step.weights)
+        # For text, the places that a word follows; of sub-words, those that are no padding.
+        mask = None if step.places is None else step.places.flatten()
         cosines = [
             cosine_loss(adapter(_rows(step.features[mine])), _rows(step.teacher_features[theirs]), mask=mask)
             for adapter, (mine, theirs) in zip(self.adapters, self.pairs, strict=True)
