@@ -123,6 +123,7 @@ class _Run:
     """A job that is being trained."""
 
     def __init__(self, job: DistillJob) -> None:
+        job.check_taught()
         self.job, plan = job, job.plan
         self.fingerprint = job.fingerprint()
         self.x, self.labels = torch.from_numpy(job.x), torch.from_numpy(job.labels)
@@ -153,8 +154,8 @@ class _Run:
             raise DistillError("by_length: is for sub-words and students of one answer to a text")
         if self.answers is not None and self.teacher_layers:
             raise DistillError(
-                "by_length: batches are cut, and what the teacher's layers said is kept of whole rows; ask it "
-                "about each batch, with online = true"
+                "by_length: batches are cut, and what the teacher's layers said is kept of whole rows; ask "
+                "it about each batch, with online = true"
             )
         return heard.sum(dim=1)
 

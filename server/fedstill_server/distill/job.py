@@ -55,12 +55,17 @@ class DistillJob:
             raise DistillError(f"examples: {len(self.x)} with {len(self.labels)} labels")
         if self.labels.min() < UNKNOWN or self.labels.max() >= self.classes:
             raise DistillError(f"labels: not from 0 to {self.classes - 1}")
-        if not self.techniques and (self.labels == UNKNOWN).all():
-            raise DistillError("examples: none has a label, and no technique teaches")
+        if self.teacher is None:  # a recipe may have techniques of its own, where there is one
+            self.check_taught()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         return self.x.shape[1:]
+
+    def check_taught(self) -> None:
+        """Raises DistillError where there is nothing to learn from."""
+        if not self.techniques and (self.labels == UNKNOWN).all():
+            raise DistillError("examples: none has a label, and no technique teaches")
 
     def fingerprint(self) -> str:
         """SHA-256 of all that the outcome depends on."""

@@ -33,9 +33,7 @@ def cut(x: Tensor, heard: Tensor) -> Tensor:
     return x[:, :longest].contiguous()
 
 
-def order_by_length(
-    order: Tensor, lengths: Tensor, *, batch_size: int, random: torch.Generator
-) -> Tensor:
+def order_by_length(order: Tensor, lengths: Tensor, *, batch_size: int, random: torch.Generator) -> Tensor:
     """An order of rows in which those of a batch are of like length, and batches come at random.
 
     Args:

@@ -38,9 +38,7 @@ class TinyBert(Recipe):
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         if base.teacher is None:
             raise DistillError("tinybert: there is no teacher to be like; give one with --teacher")
-        plan = replace(
-            base.plan, epochs=self.first_epochs or base.plan.epochs, soft_weight=1.0, online=True
-        )
+        plan = replace(base.plan, epochs=self.first_epochs or base.plan.epochs, soft_weight=1.0, online=True)
         reading: tuple[Technique, ...] = (
             HiddenStates(weight=self.states),
             AttentionMatrices(weight=self.attention),

@@ -4,9 +4,10 @@
 
 With soft_weight = 0.75 and T = 2 the labels' part is 2 beside them, as published (losses/triple.py is the
 whole). h are the layers that `layers` pairs, such as `norm=norm` of two transformers; of models of Hugging
-Face the last hidden layers, found by their configurations, or with `uniform` all of the student's. Where their
-widths differ, a linear map that exists in training only stands between. A sentence model's answer is a vector,
-whose soft part is 1 - cos of both; the student of other layers begins as the teacher's (hugging_face).
+Face the last hidden layers, found by their configurations, or with `uniform` all of the student's. Where
+their widths differ, a linear map that exists in training only stands between. A sentence model's answer is a
+vector, whose soft part is 1 - cos of both. A student of fewer layers begins as some of the teacher's: that is
+the family's part (hugging_face/initialization.py).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fedstill_server.config.options import option
-from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.distill.sub_words import is_sentence_model
+from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.losses import cosine_loss, kd_loss
 
 

@@ -57,7 +57,8 @@ class _Term(Term):
             for mine, theirs in self.pairs
         ]
         self.adapters = nn.ModuleList(
-            nn.Identity() if mine == theirs else nn.Linear(mine, theirs, bias=False) for mine, theirs in widths
+            nn.Identity() if mine == theirs else nn.Linear(mine, theirs, bias=False)
+            for mine, theirs in widths
         )
         sizes = [setting.teacher_features[theirs].square().mean() for _, theirs in self.pairs]
         self.register_buffer("sizes", torch.stack(sizes).clamp(min=1e-6))

@@ -1,4 +1,4 @@
-"""MiniLM (Wang et al. 2020, arXiv 2002.10957; 2021, arXiv 2012.15828): the relations of one layer's attention.
+"""MiniLM (Wang et al. 2020, arXiv 2002.10957; 2021, arXiv 2012.15828): relations within a layer's attention.
 
 The student's last layer learns how the queries, keys and values of a teacher's layer relate to each other
 (losses/self_attention.py). It has any width and any number of layers; nothing else of it is told what to be,
@@ -72,7 +72,9 @@ class _Term(Term):
 
     def loss(self, step: Step) -> Tensor:
         student = {kind: by_place(step.features[mine], step) for kind, (mine, _) in self._by_kind()}
-        teacher = {kind: by_place(step.teacher_features[theirs], step) for kind, (_, theirs) in self._by_kind()}
+        teacher = {
+            kind: by_place(step.teacher_features[theirs], step) for kind, (_, theirs) in self._by_kind()
+        }
         losses = [
             self_attention_relation_loss(
                 (student[one], student[other]),
