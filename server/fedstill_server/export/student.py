@@ -261,13 +261,25 @@ def _foldable(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
 
 
 def _written_out() -> Substitutes:
-    """What torch.onnx has no words for: attention over other ranks than 4, and dropout that drops nothing."""
-    of_rank_4 = functional.scaled_dot_product_attention
+    """What torch.onnx has no words for: attention over other ranks than 4, and dropout that drops nothing.
+
+    Linear layers see rows of two dimensions: of others torch.onnx turns the weights round, in every answer.
+    """
+    of_rank_4, of_rows = functional.scaled_dot_product_attention, functional.linear
 
     def of_any_rank(query: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
         return (of_rank_4 if query.dim() == 4 else attention)(query, *others, **options)
 
-    return {**Randomness().substitutes, (functional, "scaled_dot_product_attention"): of_any_rank}
+    def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if x.dim() < 3:
+            return of_rows(x, weight, bias)
+        return of_rows(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
+
+    return {
+        **Randomness().substitutes,
+        (functional, "scaled_dot_product_attention"): of_any_rank,
+        (functional, "linear"): linear,
+    }
 
 
 def varied(student: nn.Module) -> nn.Module:
