@@ -15,12 +15,20 @@ from fedstill_proto.system.extras import explain_missing
 _PARTS = {
     "sim": ("fedstill_sim.cli", "simulate a fleet on this machine, compare methods, write reports"),
     "server": ("fedstill_server.cli", "distil and sign students, bring a fleet up, look into its rounds"),
+    "distill": ("fedstill_server.cli", "make a small student of a teacher, and pack it for devices"),
     "audit": ("fedstill_sim.cli", "attack what a simulated fleet sends of a device, beside what is promised"),
     "plan": ("fedstill_sim.cli", "say how many days, bytes and how much battery and epsilon a run will take"),
     "check": ("fedstill.deployment.check_command", "say what a network of yours comes to, before any run"),
     "agent": ("fedstill_client.cli", "be a device: enrol, personalize, predict, take part in rounds"),
 }
-_EXTRAS = {"sim": "sim", "audit": "sim", "plan": "sim", "server": "server", "check": "server"}
+_EXTRAS = {
+    "sim": "sim",
+    "audit": "sim",
+    "plan": "sim",
+    "server": "server",
+    "distill": "server",
+    "check": "server",
+}
 _HELP = """Usage: fedstill PART COMMAND [OPTIONS]
 
 Federated distillation for fleets of devices: soft labels instead of models.
@@ -51,8 +59,8 @@ def main() -> None:
     try:
         if part not in _PARTS:
             raise unknown_name("fedstill", part, _PARTS)
-        # These are commands of the simulator, which have names of their own.
-        own = part in ("audit", "plan")
+        # These are commands of the simulator and of the server, which have names of their own.
+        own = part in ("audit", "plan", "distill")
         sys.argv = ["fedstill", part, *words] if own else [f"fedstill {part}", *words]
         with explain_missing(f"fedstill {part}", extra=_EXTRAS.get(part)):
             importlib.import_module(_PARTS[part][0]).main()

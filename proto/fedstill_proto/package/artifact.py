@@ -38,7 +38,7 @@ from fedstill_proto.package.package_weights import (
     encode_weights,
     graph_weights,
 )
-from fedstill_proto.package.subwords import TOKENIZER_LIMIT_BYTES
+from fedstill_proto.subwords.tokenizer_check import TOKENIZER_LIMIT_BYTES
 from fedstill_proto.system.files import sync_folder
 
 __all__ = [

@@ -17,7 +17,6 @@ ANSWERS = (CLASSES, EMBEDDING, NEXT_TOKEN)
 MOST_PLACES = 1 << 13
 MOST_SUBWORDS = 1 << 24
 """Numbers below it are exact in float32."""
-TOKENIZER_LIMIT_BYTES = 64 << 20
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){1,3}[a-z0-9.+]{0,20}", re.ASCII)
 
 

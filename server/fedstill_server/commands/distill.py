@@ -28,6 +28,10 @@ fedstill-server distill --task my-data/ --teacher my.models:network@big.safetens
 fedstill-server distill --task my-data/ --teacher big.onnx --teacher my.models:forest --out small
 
 fedstill-server distill --task plays.txt --teacher train:gru-128-256 --technique sequence-level,kd --out words
+
+fedstill-server distill --task texts.csv --teacher hf:models/big --student hf:models/small --out small
+
+fedstill-server distill --task texts.txt --teacher hf:minilm --student hf:minilm?num_hidden_layers=3 --out w
 """
 
 NO_TECHNIQUE = "none"
@@ -46,19 +50,25 @@ def distill(
         str,
         typer.Option(
             help="digits, a folder with public.npz and test.npz, or text: a .txt file, or a folder with "
-            "public.txt."
+            "public.txt; for a student of Hugging Face also a .csv or .tsv with columns text and label."
         ),
     ] = "",
     teacher: Annotated[
         list[str] | None,
         typer.Option(
             help="An .onnx file, the folder of a run or a package, package.module:name of a torch module or "
-            "an estimator, or train:mlp-128-128 to train one on the task's labels. Repeat it for several."
+            "an estimator, hf:FOLDER of a model of Hugging Face, or train:mlp-128-128 to train one on the "
+            "task's labels. Repeat it for several."
         ),
     ] = None,
     family: Annotated[
         str,
-        typer.Option(help="Student family, or an import path; by default mlp-32, or gru-64-128 for text."),
+        typer.Option(
+            "--student",
+            "--family",
+            help="Student family, an import path, or hf:FOLDER?option=value of a model of Hugging Face; by "
+            "default mlp-32, gru-64-128 for text, or half the layers of a teacher that is such a model.",
+        ),
     ] = "",
     technique: Annotated[
         str,
@@ -199,7 +209,7 @@ def _names(text: str) -> list[str]:
 def _text(outcome: Outcome) -> str:
     lines = [
         f"student   {outcome.family}, {outcome.parameters:,d} parameters, in {outcome.package}",
-        f"accuracy  {outcome.accuracy:.1%}",
+        f"{outcome.score_name}  {outcome.accuracy:.1%}",
     ]
     if outcome.teacher_accuracy:
         kept = outcome.accuracy / outcome.teacher_accuracy

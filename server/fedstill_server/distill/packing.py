@@ -45,13 +45,18 @@ def pack_student(
             f"{LARGEST_DIFFERENCE:g}; nothing is written"
         )
     package = StudentPackage(
-        manifest, graph, parameters, vocabulary=task.files.vocabulary, lexicon=task.files.lexicon
+        replace(manifest, subwords=task.files.subwords),
+        graph,
+        parameters,
+        vocabulary=task.files.vocabulary,
+        lexicon=task.files.lexicon,
+        tokenizer=task.files.tokenizer,
     )
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
         package = replace(
             package,
-            manifest=replace(manifest, quantized=eight_bit.quantized),
+            manifest=replace(package.manifest, quantized=eight_bit.quantized),
             int8_graph=eight_bit.graph,
         )
     if trainable:

@@ -18,6 +18,7 @@ from fedstill_server.config.options import option_named, options_of
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.registry import RECIPES, TECHNIQUES
+from fedstill_server.distill.subword_request import with_subword_plan
 
 if TYPE_CHECKING:
     from fedstill_server.distill.stage_runner import Recipe
@@ -31,9 +32,10 @@ class DistillRequest:
     """What a person asks for.
 
     Attributes:
-        task: "digits", or a file or folder (see tasks.py and text_task.py).
+        task: "digits", or a file or folder (see tasks.py, text_task.py and text_tables.py).
         teacher: The teachers (see teachers/opening.py), or "train:<family>" for one that is trained here.
-        family: The student's; "" is mlp-32, or gru-64-128 for text.
+        family: The student's; "" is mlp-32, gru-64-128 for text, or half the layers of a teacher that is a
+            model of Hugging Face.
         technique: The techniques and at most one recipe, by name.
         private_labels: Labelled private examples that the digits have.
         public_labels: Whether the labels of the public set may be used.
@@ -41,7 +43,7 @@ class DistillRequest:
         answers: A file that caches the teacher's answers; "" keeps none.
         trainable: Whether devices can train the student: adds the training graph to the package.
         words: For text, how many words the word list has at most.
-        places: For text, the words of a row.
+        places: For text, the words of a row; 0 is 16, or as many sub-words as the longest text has.
         vocabulary: For text, a word list or a package with one; "" makes one of the public text.
         normalize: How inputs are scaled, as `InputRule.of` takes it. With a teacher that is given, "auto" is
             as that reads them: what its package or run says, else "bytes".
@@ -60,7 +62,7 @@ class DistillRequest:
     answers: str = ""
     trainable: bool = False
     words: int = 4000
-    places: int = 16
+    places: int = 0
     vocabulary: str = ""
     normalize: str = "auto"
     channels: str = "auto"
@@ -69,7 +71,8 @@ class DistillRequest:
 
     def __post_init__(self) -> None:
         check(self.words >= 100, "words", self.words, "100 or more")
-        check(2 <= self.places <= 512, "places", self.places, "2 to 512 words")
+        fits = self.places == 0 or 2 <= self.places <= 512
+        check(fits, "places", self.places, "2 to 512 words, or 0")
         for name, known in (("normalize", NORMALIZATIONS), ("channels", CHANNELS)):
             check(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         TECHNIQUES.require((*self.technique, *self.options), where="technique")
@@ -173,4 +176,4 @@ def read_request(path: Path | None, changes: Mapping[str, Any]) -> DistillReques
     for name, value in changes.items():
         table, _, key = name.rpartition(".")
         (document.setdefault(table, {}) if table else document)[key] = value
-    return from_json(DistillRequest, document, where=str(path or "distill"))
+    return from_json(DistillRequest, with_subword_plan(document), where=str(path or "distill"))

@@ -31,23 +31,26 @@ from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.request import DistillRequest
-from fedstill_server.distill.scoring import accuracy_on, check_teacher, teacher_accuracy
+from fedstill_server.distill.scoring import check_teacher, score_of, teacher_accuracy
 from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
+from fedstill_server.distill.subword_request import TRAINED_HERE, is_subword_request, open_subwords
+from fedstill_server.distill.subword_task import SubwordTask
 from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, TeacherModel, TorchTeacher
+from fedstill_server.distill.teachers.hub import AskedByText, first_parameters, hub_teacher
 from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.teachers.saved import saved_rule
 from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.families import FAMILIES, build_student
+from fedstill_server.hugging_face.reference import is_hub_place
 from fedstill_server.training.networks import load_parameters
 
-TRAINED_HERE = "train:"
-"""`train:mlp-128-128` is a teacher that is trained on the task's labels first."""
+_WORDS_OF_A_ROW = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What came of it; accuracies are on the task's test examples."""
+    """What came of it; accuracies, or scores in their place, are on the task's test examples."""
 
     package: Path
     family: str
@@ -58,6 +61,7 @@ class Outcome:
     seconds: float
     notes: tuple[str, ...]
     perplexity: float | None = None  # of text
+    score_name: str = "accuracy"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -98,6 +102,9 @@ def distil_task(
     checkpoints = out / "checkpoints"
     runner = StageRunner(folder=checkpoints, validation=task.validation, watch=watch)
     teacher = _teacher(request, task, runner, teachers)
+    if isinstance(task, SubwordTask) and teacher is not None:
+        asked = teacher
+        task = task.compared_with(lambda x: asked.answer(x).logits)
     job = _job(request, task, teacher)
     recipe = request.recipe()
     made = runner.train("student", job) if recipe is None else recipe.run(job, runner)
@@ -132,6 +139,13 @@ def reopen_distillation(
 
 def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
     """The task, and the request with what follows from it."""
+    if is_subword_request(request):
+        return open_subwords(request)
+    if any(map(is_hub_place, request.teacher)):
+        raise DistillError(
+            f"teacher: a model of Hugging Face reads texts, and the task {request.task} has none for a "
+            "student of sub-words: give a .csv, .tsv or .txt file, or a folder of them"
+        )
     task = next(opened for kind, opened in _OPENED if kind.is_at(request.task))(request)
     if not task.keeps_answers:
         if request.answers:
@@ -175,7 +189,8 @@ def rule_for(request: DistillRequest, public_x: npt.NDArray[Any], *, given: bool
 
 
 def _text(request: DistillRequest) -> DistillTask:
-    return open_text(request.task, words=request.words, places=request.places, vocabulary=request.vocabulary)
+    places = request.places or _WORDS_OF_A_ROW
+    return open_text(request.task, words=request.words, places=places, vocabulary=request.vocabulary)
 
 
 _OPENED: tuple[tuple[type[DistillTask], Callable[[DistillRequest], DistillTask]], ...] = (
@@ -197,6 +212,8 @@ def _teacher(
 
 
 def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> TeacherModel:
+    if is_hub_place(text) and isinstance(task, SubwordTask):
+        return hub_teacher(text, task)
     if not _is_trained_here(text):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
@@ -226,6 +243,8 @@ def _job(request: DistillRequest, task: DistillTask, teacher: TeacherModel | Non
         techniques=techniques,
         held_out=task.validation if len(task.validation) else None,
     )
+    if isinstance(task, SubwordTask) and isinstance(teacher, TorchTeacher | AskedByText):
+        job = replace(job, start=first_parameters(job.family, task, teacher))
     if not request.answers:
         return job
     file = AnswerFile(Path(request.answers))
@@ -252,12 +271,14 @@ def _packed(
     exits = {}
     for family, parameters in made.exits.items():
         exits[family] = _accuracy(task, family, parameters)
-        pack_student(out / "exits" / family, task, family, parameters, quality={"accuracy": exits[family]})
+        quality = {task.score_name.replace(" ", "_"): exits[family]}
+        pack_student(out / "exits" / family, task, family, parameters, quality=quality)
     accuracy = _accuracy(task, made.family, made.parameters)
-    quality = {"accuracy": accuracy, "test_examples": float(len(task.test))}
+    score = task.score_name.replace(" ", "_")
+    quality = {score: accuracy, "test_examples": float(len(task.test))}
     quality |= task.measured(_network(task, made.family, made.parameters))
     if taught:
-        quality |= {"teacher_accuracy": taught, "retention": accuracy / taught}
+        quality |= {f"teacher_{score}": taught, "retention": accuracy / taught}
     pack_student(
         out / "student", task, made.family, made.parameters, quality=quality, trainable=request.trainable
     )
@@ -271,11 +292,12 @@ def _packed(
         seconds=seconds,
         notes=tuple(runner.notes),
         perplexity=quality.get("perplexity"),
+        score_name=task.score_name,
     )
 
 
 def _accuracy(task: DistillTask, family: str, parameters: Parameters) -> float:
-    return accuracy_on(_network(task, family, parameters), task.test)
+    return score_of(_network(task, family, parameters), task)
 
 
 def _network(task: DistillTask, family: str, parameters: Parameters) -> nn.Module:

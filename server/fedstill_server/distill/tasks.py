@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.input_rule import InputRule
 from torch import nn
@@ -88,6 +88,20 @@ class DistillTask:
         return True
 
     @property
+    def score_name(self) -> str:
+        """What a student's score is: the share of labels that are its first choice."""
+        return "accuracy"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether an answer says which class an example is of."""
+        return True
+
+    def scored(self, answers: Answers) -> float | None:
+        """A score in the place of accuracy, of what answers examples; None where accuracy counts."""
+        return None
+
+    @property
     def places(self) -> int:
         """Labels of an example."""
         return math.prod(self.form.label_shape(self.input_shape))
@@ -105,6 +119,8 @@ class DistillTask:
         return self.public.x.shape[1:]
 
 
+Answers = Callable[[FloatArray], FloatArray]
+"""What a student or a teacher says of examples [n, *input_shape]."""
 RuleOf = Callable[[npt.NDArray[Any]], InputRule]
 """Gives the rule of public examples [n, ...] as they are given."""
 

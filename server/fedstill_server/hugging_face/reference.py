@@ -82,7 +82,7 @@ class HubReference:
     @property
     def name(self) -> str:
         """A family's name that is made of it, fit for files and messages."""
-        parts = [Path(self.place).name or "model"]
+        parts = ["hf", Path(self.place).name or "model"]
         parts += [part for pair in self.fields for part in pair]
         parts += [part for part in (self.answer, "" if self.weights == EVENLY else self.weights) if part]
         name = _UNFIT.sub("-", "-".join(parts)).strip("-.") or "model"

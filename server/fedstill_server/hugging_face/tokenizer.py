@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray
-from fedstill_proto.package.subwords import TOKENIZER_LIMIT_BYTES, Subwords
+from fedstill_proto.errors import WireError
+from fedstill_proto.package.subwords import Subwords
+from fedstill_proto.subwords.tokenizer_check import TOKENIZER_LIMIT_BYTES, check_tokenizer
 
 from fedstill_server.hugging_face.errors import HubModelError
 
@@ -86,19 +88,27 @@ class SubwordTokenizer:
         return cls(content, known, max(entries.values()) + 1, tokenizers.__version__)
 
     def rows(self, texts: Sequence[str], *, places: int) -> FloatArray:
-        """Texts as rows of numbers [n, places], float32: cut, or filled up with the padding at the end."""
-        opened = self._opened(places)
-        opened.no_padding()
+        """Texts as rows [n, places], float32: cut, or filled up with the padding at the end.
+
+        They are those of `fedstill_proto.subwords.reader`, which devices read with; many at a time.
+        """
         rows = np.full((len(texts), places), self.pad, np.float32)
-        for row, encoded in zip(rows, opened.encode_batch(list(texts)), strict=True):
-            row[: len(encoded.ids)] = encoded.ids
+        for row, encoded in zip(rows, self._opened(places).encode_batch(list(texts)), strict=True):
+            numbers = [number for number in encoded.ids if number != self.pad]
+            row[: len(numbers)] = numbers
         return rows
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """How many sub-words each text has, uncut."""
-        opened = self._opened(None)
-        opened.no_padding()
-        return [len(encoded.ids) for encoded in opened.encode_batch(list(texts))]
+        return [len(encoded.ids) for encoded in self._opened(None).encode_batch(list(texts))]
+
+    def reads_as(self, other: SubwordTokenizer) -> bool:
+        """Whether both make the same rows of every text."""
+        if self.pad != other.pad:
+            return False
+        return (
+            self.content == other.content or self._opened(1 << 12).to_str() == other._opened(1 << 12).to_str()
+        )
 
     def packaged(self, *, places: int, size: int, answer: str) -> tuple[bytes, Subwords]:
         """tokenizer.json of a package, and what its manifest says of it.
@@ -107,11 +117,17 @@ class SubwordTokenizer:
             places: The numbers of a row.
             size: How many sub-words the student knows.
             answer: What it says of a text.
+
+        Raises:
+            HubModelError: No device reads such a tokenizer.
         """
-        opened = self._opened(places)
-        opened.no_padding()
+        content = self._opened(places).to_str().encode()
+        try:
+            check_tokenizer(content)
+        except WireError as error:
+            raise HubModelError(f"tokenizer.json: no device reads it: {error}") from None
         described = Subwords(places=places, pad=self.pad, size=size, library=self.library, answer=answer)
-        return opened.to_str().encode(), described
+        return content, described
 
     def _opened(self, places: int | None) -> Any:
         from tokenizers import Tokenizer
@@ -121,6 +137,8 @@ class SubwordTokenizer:
             opened.no_truncation()
         else:
             opened.enable_truncation(places)
+        opened.no_padding()
+        opened.encode_special_tokens = True  # a text that spells "[PAD]" says letters
         return opened
 
 

@@ -99,6 +99,7 @@ def package_of(
     values = math.prod((*student.label_shape, classes))  # logits of an example
     compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
     answers = _checked_answers(options, parameters, graph, compared)
+    student = replace(student, subwords=files.subwords)
     answering = StudentPackage(
         student,
         graph,
@@ -108,6 +109,7 @@ def package_of(
         lexicon=files.lexicon,
         slots=files.slots,
         slots_graph=files.slots_graph,
+        tokenizer=files.tokenizer,
     )
     measured = dict(quality or {})
     # What an 8-bit graph of numbers is off by is not measured.
@@ -168,6 +170,7 @@ def assemble_package(
         input_rule=student.manifest.input_rule,
         class_names=student.manifest.class_names,
         columns=student.manifest.columns,
+        subwords=student.manifest.subwords,
         external_weights=student.manifest.external_weights,
         frozen=parameter_specs(frozen),
         package_version=package_version,

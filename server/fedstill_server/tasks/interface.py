@@ -28,6 +28,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.subwords import Subwords
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.columns import TableColumns
 
@@ -157,6 +158,8 @@ class PackageFiles:
     intents: bytes | None = None  # intents.json: what classes are called, and when an answer is sure
     slots: bytes | None = None  # slots.json: which parts of utterances are found
     slots_graph: bytes | None = None  # slots.onnx: what finds them
+    tokenizer: bytes | None = None  # tokenizer.json: what makes sub-words of text
+    subwords: Subwords | None = None  # what a manifest says of it
 
 
 NO_FILES = PackageFiles()
