@@ -24,6 +24,7 @@ COMMANDS = [
     "serve",
     "suggest",
     "observe-text",
+    "generate",
     "policy",
     "privacy",
     "names",

@@ -78,6 +78,8 @@ _PRUNE_EVERY = 64  # examples, after which what is too old or too much is remove
 
 if TYPE_CHECKING:
     from fedstill_client.agent.keyboard import AgentKeyboard
+    from fedstill_client.generation.sampling import Sampling
+    from fedstill_client.generation.writing import Written
     from fedstill_client.keyboard.suggester import Suggester
 
 
@@ -382,6 +384,36 @@ class Agent:
             self._newest()
             self._required_suggester().prepare()  # now, and not within the next key press
             return KeptText(number, len(kept.parts))
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 64,
+        sampling: Sampling | None = None,
+        scope: Scope = "owner",
+    ) -> Written:
+        """Write on with a text, a token at a time; other calls are answered meanwhile.
+
+        Args:
+            prompt: The text to go on with; "" begins one.
+            tokens: How many words or sub-words at most.
+            sampling: How each is chosen.
+            scope: "owner" to write as the owner's student, without words that the owner has blocked,
+                "everyone" as the fleet's student alone.
+
+        Raises:
+            InvalidValue: The number of tokens is out of range, or the prompt is too long.
+            GenerationError: The installed student writes no text.
+        """
+        from fedstill_client.agent.writing import owners_writer  # others load nothing of generation
+
+        check_scope(scope)
+        with self._lock:
+            student = (self._newest() if scope == "owner" else self._everyones()).student
+            package = self._owners_package(self._installed if scope == "owner" else None)
+            blocked = self._store.words.blocked() if scope == "owner" else frozenset()
+        return owners_writer(package, student, blocked).write(prompt, tokens=tokens, sampling=sampling)
 
     def words(self, action: WordsAction = "list", words: Sequence[OwnWord | str] = ()) -> WordsAnswer:
         """List, forget, block, import or export the owner's own words.

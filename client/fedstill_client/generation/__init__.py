@@ -1,0 +1,1 @@
+"""Text that a student writes: tokens drawn one after another from its graph of a word, seeded."""
