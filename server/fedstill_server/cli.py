@@ -25,6 +25,7 @@ from fedstill_server.commands import (
     release,
     schedule,
     seal,
+    sweep,
 )
 from fedstill_server.commands.generated import taken, takes
 from fedstill_server.commands.option_table import option_document, option_table
@@ -50,6 +51,7 @@ generations.register(cli)
 publish.register(cli)
 release.register(cli)
 distill.register(cli)
+sweep.register(cli)
 copies.register(cli)
 schedule.register(cli)
 seal.register(cli)

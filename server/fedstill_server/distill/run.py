@@ -132,9 +132,21 @@ def reopen_distillation(
         changes["teacher"] = (teacher,)
     if seed is not None:
         changes["plan"] = replace(request.plan, seed=seed)
-    request = replace(request, **changes)
-    request, opened = _opened(request)
-    return opened, _teacher(request, opened, StageRunner())
+    _, opened, taught = open_distillation(replace(request, **changes), StageRunner())
+    return opened, taught
+
+
+def open_distillation(
+    request: DistillRequest, runner: StageRunner
+) -> tuple[DistillRequest, DistillTask, TeacherModel | None]:
+    """The task and the teacher that are asked for, and the request with what follows from the task.
+
+    Args:
+        request: What is asked for.
+        runner: Trains a teacher that is to be trained here.
+    """
+    request, task = _opened(request)
+    return request, task, _teacher(request, task, runner)
 
 
 def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:

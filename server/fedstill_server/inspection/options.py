@@ -55,4 +55,4 @@ class InspectOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, texts=True)

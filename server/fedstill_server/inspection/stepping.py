@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.manifest import WORD_INPUT, Streaming
@@ -52,7 +51,7 @@ class StepSpeed:
 class Steps:
     """A graph of a step that is asked about a text over and over, with the state of its own answers."""
 
-    def __init__(self, graph: bytes, streaming: Streaming, tokens: IntArray, *, threads: int) -> None:
+    def __init__(self, graph: bytes, streaming: Streaming, tokens: npt.NDArray[Any], *, threads: int) -> None:
         self._session = opened(graph, threads=threads)
         self._streaming, self._tokens = streaming, tokens.reshape(-1)
         self._length = streaming.places or len(self._tokens)
@@ -88,7 +87,7 @@ def streaming_package(package: StudentPackage) -> StudentPackage | None:
 
 
 def step_speed_of(
-    package: StudentPackage, form: str, tokens: IntArray, *, seconds: float, options: InspectOptions
+    package: StudentPackage, form: str, tokens: npt.NDArray[Any], *, seconds: float, options: InspectOptions
 ) -> StepSpeed | None:
     """Measure the steps of one form.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,7 @@ class TextFigures:
 
 def token_answers(
     answer: Answer,
-    x: IntArray,
+    x: npt.NDArray[Any],
     labels: IntArray,
     *,
     temperature: float = 1.0,
@@ -159,7 +160,7 @@ def _of_tokens(
     }
 
 
-def logits_of_parts(answer: Answer, x: IntArray) -> Iterator[tuple[slice, FloatArray]]:
+def logits_of_parts(answer: Answer, x: npt.NDArray[Any]) -> Iterator[tuple[slice, FloatArray]]:
     """Logits [rows, S, V] of some rows after the others."""
     start, rows = 0, 1
     while start < len(x):
@@ -169,7 +170,7 @@ def logits_of_parts(answer: Answer, x: IntArray) -> Iterator[tuple[slice, FloatA
         start, rows = part.stop, max(1, _VALUES_AT_ONCE // max(logits[0].size, 1))
 
 
-def fitting_tokens(answer: Answer, x: IntArray, labels: IntArray) -> tuple[FloatArray, IntArray]:
+def fitting_tokens(answer: Answer, x: npt.NDArray[Any], labels: IntArray) -> tuple[FloatArray, IntArray]:
     """Logits [m, V] and labels [m] of as many tokens as a temperature is well fitted to, spread over rows."""
     values = answer(x[:1]).size
     rows = np.unique(np.linspace(0, len(x) - 1, max(1, min(len(x), _FITTED_VALUES // values))).astype(int))

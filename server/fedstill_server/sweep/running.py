@@ -1,0 +1,235 @@
+"""Distils the students of a sweep, one after another; one that is stopped goes on where it was.
+
+<out>/sweep.json             what was asked for, every student, the curves; written anew after each student
+<out>/sweep.html             the same to look at
+<out>/points/<name>-<seed>/  a student's package, as distill writes it, and point.json
+<out>/teacher/               checkpoints of a teacher that is trained here
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fedstill_proto.package.artifact import load_student
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
+
+from fedstill_server.config.codec import from_json, to_json
+from fedstill_server.distill.request import DistillRequest
+from fedstill_server.distill.run import distil_task, open_distillation
+from fedstill_server.distill.scoring import teacher_accuracy
+from fedstill_server.distill.stage_runner import StageRunner
+from fedstill_server.distill.tasks import DistillTask
+from fedstill_server.distill.teachers import TeacherModel
+from fedstill_server.families import FAMILIES
+from fedstill_server.inspection.forms import answering
+from fedstill_server.inspection.graph.cost import cost_of_graph
+from fedstill_server.inspection.speed.latency import latency_of
+from fedstill_server.inspection.speed.machine import Machine, this_machine
+from fedstill_server.sweep.curve import CapacityCurve, capacity_curve
+from fedstill_server.sweep.errors import SweepError
+from fedstill_server.sweep.grid import Size, sizes_of
+from fedstill_server.sweep.options import SweepOptions
+from fedstill_server.sweep.point import SizeSummary, SweepPoint, smallest_near_best, summaries_of
+
+RECORD_FILE, PAGE_FILE, POINT_FILE = "sweep.json", "sweep.html", "point.json"
+AGAINST = ("parameters", "flops", "latency_us")
+
+OnStudent = Callable[[str, int, int], None]
+"""Is told what is done, how many students are, and of how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep as far as it has come.
+
+    Attributes:
+        task: The task's name.
+        teacher: The teachers, as they were named.
+        techniques: By which the students were distilled.
+        teacher_accuracy: The teachers' on the test examples; None without one.
+        is_text: Whether losses are nats of next tokens, and not shares of wrong answers.
+        planned: How many students there are to be.
+        points: Those that are there.
+        sizes: What all of one size come to.
+        curves: Against parameters, FLOPs and latency; none before four sizes are there.
+        pick: The smallest size that is near to the best; None before any is there.
+        within: How near.
+        machine: Where latency was measured.
+    """
+
+    task: str
+    teacher: tuple[str, ...]
+    techniques: tuple[str, ...]
+    teacher_accuracy: float | None
+    is_text: bool
+    planned: int
+    points: tuple[SweepPoint, ...]
+    sizes: tuple[SizeSummary, ...]
+    curves: tuple[CapacityCurve, ...]
+    pick: SizeSummary | None
+    within: float
+    machine: Machine
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def run_sweep(
+    request: DistillRequest, out: Path, options: SweepOptions, *, told: OnStudent = lambda *_: None
+) -> Sweep:
+    """Distil all students of a sweep.
+
+    Args:
+        request: The task, the teachers, the techniques and the plan; its family is not looked at.
+        out: The folder to write; one that holds this sweep, stopped half-way, is gone on with.
+        options: The sizes and the seeds.
+        told: Is told after each student.
+
+    Raises:
+        FedstillError: Something asked for is not there, or does not fit, or the folder holds another sweep.
+    """
+    sizes = sizes_of(options.family, widths=options.widths, depths=options.depths)
+    names = FAMILIES.named([size.family for size in sizes], where="--family")
+    out.mkdir(parents=True, exist_ok=True)
+    _check_same(out, request, options)
+    told("opening the task and the teacher", 0, 0)
+    request, task, teacher = open_distillation(
+        replace(request, family=sizes[0].family), StageRunner(folder=out / "teacher")
+    )
+    taught = None if teacher is None else teacher_accuracy(teacher, task)
+    machine, points = this_machine(), []
+    order = [
+        (seed, size, name) for seed in range(options.seeds) for size, name in zip(sizes, names, strict=True)
+    ]
+    latencies: dict[str, float] = {}
+    for done, (seed, size, name) in enumerate(order):
+        told("distilling students", done, len(order))
+        folder = out / "points" / f"{name}-{seed}"
+        point = _point(request, task, teacher, size, seed, folder, options, latencies)
+        points.append(point)
+        sweep = _summed(request, task, taught, machine, points, len(order), options)
+        _write(out, request, options, sweep)
+    told("distilling students", len(order), len(order))
+    return sweep
+
+
+def _check_same(out: Path, request: DistillRequest, options: SweepOptions) -> None:
+    path = out / RECORD_FILE
+    if not path.is_file():
+        return
+    asked = read_sealed_json(path).get("asked")
+    if asked != _asked(request, options):
+        raise SweepError(
+            f"--out: {out} holds another sweep ({path}); give another folder, or ask for the same: only "
+            "--seeds may be larger"
+        )
+
+
+def _asked(request: DistillRequest, options: SweepOptions) -> dict[str, Any]:
+    """What has to be the same for a sweep to go on; more seeds only add to it."""
+    fixed = to_json(options)
+    for name in ("seeds", "within", "seconds"):
+        fixed.pop(name, None)
+    return {"request": to_json(replace(request, family="")), "options": fixed}
+
+
+def _point(
+    request: DistillRequest,
+    task: DistillTask,
+    teacher: TeacherModel | None,
+    size: Size,
+    seed: int,
+    folder: Path,
+    options: SweepOptions,
+    latencies: dict[str, float],
+) -> SweepPoint:
+    """One student: read, where it is there already."""
+    record = folder / POINT_FILE
+    if record.is_file():
+        point = from_json(SweepPoint, read_sealed_json(record), where=str(record))
+        latencies.setdefault(size.family, point.latency_us)
+        return point
+    began = time.perf_counter()
+    asked = replace(request, family=size.family, plan=replace(request.plan, seed=request.plan.seed + seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = distil_task(
+        replace(asked, teacher=()), task, folder, teachers=() if teacher is None else (teacher,)
+    )
+    # With the teacher's name, so that the student can be inspected by itself.
+    write_sealed_json(folder / "distill.json", {"request": to_json(asked), "outcome": outcome.to_json()})
+    package = load_student(outcome.package)
+    graph, manifest = package.whole(package.inference_graph), package.manifest
+    answer, x = answering(graph), task.test.x
+    if size.family not in latencies:
+        timed = latency_of(lambda turn: answer(x[turn % len(x)][None]), seconds=options.seconds)
+        latencies[size.family] = timed.p50_us
+    weights = {spec.name: spec.size for spec in (*manifest.parameters, *manifest.frozen)}
+    cost = cost_of_graph(graph, {"x": x[:1]}, parameters=weights)
+    point = SweepPoint(
+        family=size.family,
+        width=size.width,
+        depth=size.depth,
+        seed=seed,
+        accuracy=outcome.accuracy,
+        perplexity=outcome.perplexity,
+        parameters=cost.parameters,
+        outside_tables=cost.parameters - cost.table_parameters,
+        flops=cost.flops,
+        latency_us=latencies[size.family],
+        package_bytes=sum(part.size_bytes for part in manifest.parts),
+        seconds=time.perf_counter() - began,
+    )
+    write_sealed_json(record, to_json(point))
+    return point
+
+
+def _summed(
+    request: DistillRequest,
+    task: DistillTask,
+    taught: float | None,
+    machine: Machine,
+    points: Sequence[SweepPoint],
+    planned: int,
+    options: SweepOptions,
+) -> Sweep:
+    sizes = summaries_of(points)
+    return Sweep(
+        task=task.name,
+        teacher=request.teacher,
+        techniques=request.technique,
+        teacher_accuracy=taught,
+        is_text=points[0].perplexity is not None,
+        planned=planned,
+        points=tuple(points),
+        sizes=tuple(sizes),
+        curves=curves_of(points),
+        pick=smallest_near_best(sizes, within=options.within),
+        within=options.within,
+        machine=machine,
+    )
+
+
+def curves_of(points: Sequence[SweepPoint]) -> tuple[CapacityCurve, ...]:
+    """The curves against each kind of size, where there are enough sizes and larger ones are better."""
+    curves = []
+    for against in AGAINST:
+        losses: dict[float, list[float]] = {}
+        for point in points:
+            losses.setdefault(float(getattr(point, against)), []).append(point.loss)
+        curve = capacity_curve(against, losses)
+        if curve is not None:
+            curves.append(curve)
+    return tuple(curves)
+
+
+def _write(out: Path, request: DistillRequest, options: SweepOptions, sweep: Sweep) -> None:
+    from fedstill_server.sweep.page import write_sweep_page
+
+    document = {"asked": _asked(request, options), **sweep.to_json()}
+    write_sealed_json(out / RECORD_FILE, document)
+    write_sweep_page(sweep, out / PAGE_FILE)
