@@ -3,9 +3,10 @@
     loss(n) = floor + scale * n ** -exponent
 
 (Hestness et al. 2017, arXiv 1712.00409; Kaplan et al. 2020, arXiv 2001.08361), with floor and scale of 0 or
-more, by least squares: for each exponent of a grid, both are a linear problem. The knee is where the fitted curve is furthest above the line between its ends, both axes from 0 to 1 and sizes
-logarithmic (Satopaa et al. 2011, "Finding a kneedle in a haystack"). Intervals: the same for curves that are
-fitted to students drawn anew with replacement, those of each size among themselves.
+more, by least squares: for each exponent of a grid, both are a linear problem. The knee is where the fitted
+curve is furthest above the line between its ends, both axes from 0 to 1 and sizes logarithmic (Satopaa et al.
+2011, "Finding a kneedle in a haystack"). Intervals: the same for curves that are fitted to students drawn
+anew with replacement, those of each size among themselves.
 """
 
 from __future__ import annotations
