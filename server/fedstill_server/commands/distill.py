@@ -105,6 +105,13 @@ def distill(
     channels: Annotated[
         str, typer.Option(help="Where the channels of an example are: first, last or auto.")
     ] = "",
+    suppress: Annotated[
+        str,
+        typer.Option(
+            help="What the student never answers, suggests or writes, beside what its teachers do not: a "
+            "constraints.json, or a .txt of a word or phrase a line."
+        ),
+    ] = "",
     tensorboard: Annotated[bool, typer.Option(help="Write scalars to <out>/tensorboard.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -119,6 +126,7 @@ def distill(
         "answers": answers or None,
         "normalize": normalize or None,
         "channels": channels or None,
+        "suppress": suppress or None,
         "plan.seed": seed,
         "plan.epochs": epochs,
     }

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
 from fedstill_server.commands.making_progress import shown_progress
-from fedstill_server.commands.shared import AsJson, Fleet, help_of, report
+from fedstill_server.commands.shared import AsJson, Fleet, Suppress, help_of, report
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import Option, option, options_of
 from fedstill_server.config.reading import ReadOptions
@@ -125,6 +125,7 @@ def prepare(
     ] = None,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     settings: Set = None,
+    suppress: Suppress = None,
     as_json: AsJson = False,
     asked: dict[str, Any],
 ) -> None:
@@ -160,6 +161,8 @@ def prepare(
     from fedstill_server.tasks import chosen_task, task_for
 
     _check_there(public, test)
+    if suppress is not None:
+        _suppress(fleet, suppress)
     if is_prepared(fleet):
         said = {name: asked[name] for name in asked if _was_said(name)}
         _prepare_next(fleet, said, settings, public=public, test=test, as_json=as_json)
@@ -190,6 +193,15 @@ def prepare(
     )
     text = f"prepared {_learning(prepared.config)}"
     _report_prepared(text, prepared.config, prepared.accuracy, prepared.notices, as_json)
+
+
+def _suppress(fleet: Path, path: Path) -> None:
+    from fedstill_proto.package.constraints.constraints import read_constraints
+
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.publish.constraints import suppress_in_fleet
+
+    suppress_in_fleet(FleetFolder.open(fleet).folder, read_constraints(path))
 
 
 def _prepare_next(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands.shared import help_of, report
+from fedstill_server.commands.shared import Suppress, help_of, report
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder, as fedstill-server init made it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -42,6 +42,7 @@ def publish(
     instead: Annotated[
         bool, typer.Option("--instead", help="Take the release back that is on its way in stages, first.")
     ] = False,
+    suppress: Suppress = None,
     as_json: AsJson = False,
 ) -> None:
     """Sign the newest students, and offer them to all of the fleet's devices at once.
@@ -58,11 +59,14 @@ def publish(
     Example: fedstill-server publish fleets/kitchen --package small
     """
     # torch takes a second to import, which other commands do not need.
+    from fedstill_proto.package.constraints.constraints import read_constraints
+
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.generations import staged_generation, switch_generation
     from fedstill_server.fleet.handover import hand_over
     from fedstill_server.fleet.releasing import end_release
     from fedstill_server.operations.audit import AuditLog
+    from fedstill_server.publish.constraints import suppress_in_fleet
     from fedstill_server.publish.errors import PublishError
     from fedstill_server.publish.students import publish_students
 
@@ -70,6 +74,8 @@ def publish(
     end_release(fleet, "something else was published", asked=instead)
     if package and staged is not None:
         raise PublishError(f"--package: generation {staged.number} is staged; publish that first.")
+    if suppress is not None:
+        suppress_in_fleet(fleet, read_constraints(suppress))
     if package:
         hand_over(fleet, package)
     names = [name.strip() for name in families.split(",") if name.strip()]

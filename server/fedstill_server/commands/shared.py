@@ -11,6 +11,14 @@ import typer
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+Suppress = Annotated[
+    Path | None,
+    typer.Option(
+        help="What students never answer, suggest or write: a constraints.json, or a .txt of a word a line. "
+        "It adds to what was said before; what its `lifted` names leaves.",
+        show_default=False,
+    ),
+]
 
 
 def help_of(command: Callable[..., object]) -> str:

@@ -17,6 +17,7 @@ from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
+from fedstill_server.publish.probing import probe_package
 from fedstill_server.training.networks import load_parameters, logits_of
 
 _ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
@@ -51,6 +52,7 @@ def pack_student(
         vocabulary=task.files.vocabulary,
         lexicon=task.files.lexicon,
         tokenizer=task.files.tokenizer,
+        constraints=task.files.constraints,
     )
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
@@ -64,6 +66,7 @@ def pack_student(
     else:
         described = replace(package.manifest, quality=tuple(sorted(quality.items())))
         package = replace(package, manifest=described)
+    probe_package(package, x)
     save_package(folder, package)
 
 

@@ -48,6 +48,8 @@ class DistillRequest:
         normalize: How inputs are scaled, as `InputRule.of` takes it. With a teacher that is given, "auto" is
             as that reads them: what its package or run says, else "bytes".
         channels: Where the channels of an example are.
+        suppress: A file of what the student never answers, suggests or writes, beside what its teachers do
+            not: a constraints.json, or a .txt of a word or phrase a line; "" for none.
         plan: How the student is trained.
         options: A table of options for each technique or recipe that has others than its defaults.
     """
@@ -66,6 +68,7 @@ class DistillRequest:
     vocabulary: str = ""
     normalize: str = "auto"
     channels: str = "auto"
+    suppress: str = ""
     plan: DistillPlan = field(default_factory=DistillPlan)
     options: dict[str, Any] = field(default_factory=dict)
 

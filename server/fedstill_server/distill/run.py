@@ -27,6 +27,7 @@ from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.engine import paired_layers
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.inheritance import with_constraints
 from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
@@ -99,6 +100,7 @@ def distil_task(
         FedstillError: Something asked for is not there, or does not fit.
     """
     started = time.perf_counter()
+    task = with_constraints(request, task)
     checkpoints = out / "checkpoints"
     runner = StageRunner(folder=checkpoints, validation=task.validation, watch=watch)
     teacher = _teacher(request, task, runner, teachers)

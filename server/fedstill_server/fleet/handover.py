@@ -6,16 +6,19 @@ go on from them, and the next packages are made of them, with the fleet's own tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from fedstill_proto.arrays import Parameters, parameter_specs
 from fedstill_proto.errors import FieldError
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_student
+from fedstill_proto.package.constraints.union import united
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.publish.constraints import constraints_of, suppress_in_fleet
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.rounds.run_store import RunStore, RunStoreError
 from fedstill_server.run_folder import read_fleet_config
@@ -40,7 +43,9 @@ def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
         PublishError: The fleet has no such family, or one with other shapes or words.
         FleetError: The fleet is up.
     """
-    students = {name: one.parameters for name, one in given_students(fleet, packages).items()}
+    given = given_students(fleet, packages)
+    students = {name: one.parameters for name, one in given.items()}
+    inherit_constraints(fleet, given.values())
     with ExitStack() as stack:
         if FleetFolder.is_at(fleet):
             stack.enter_context(FleetFolder.open(fleet).held())
@@ -62,6 +67,12 @@ def given_students(fleet: Path, packages: Sequence[Path]) -> dict[str, StudentPa
             )
         students[family] = package
     return students
+
+
+def inherit_constraints(fleet: Path, packages: Iterable[StudentPackage]) -> None:
+    """What these packages suppress, the fleet suppresses from now on."""
+    lists = [constraints_of(package) for package in packages]
+    suppress_in_fleet(fleet, replace(united(*lists), lifted=()))
 
 
 def _read(folder: Path) -> StudentPackage:

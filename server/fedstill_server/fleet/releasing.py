@@ -16,7 +16,7 @@ from fedstill_proto.system.release_report import ReleaseReport
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.generations import staged_generation, switch_generation
-from fedstill_server.fleet.handover import given_students, replace_students
+from fedstill_server.fleet.handover import given_students, inherit_constraints, replace_students
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.errors import OperationsError
 from fedstill_server.publish.errors import PublishError
@@ -118,6 +118,7 @@ def start_release(
         option = "--package" if packages else "--families"
         raise ReleaseError(f"{option}: generation {staged.number} is staged; release all of it first.")
     given = given_students(folder, packages)
+    inherit_constraints(folder, given.values())
     built = build_students(
         folder,
         families or list(given),

@@ -20,6 +20,7 @@ from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.publish.errors import PublishError
+from fedstill_server.publish.probing import check_classes_known, probe_package
 from fedstill_server.publish.text import as_text_package
 from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 from fedstill_server.training.networks import load_parameters, logits_of
@@ -55,7 +56,7 @@ def build_package(
         cache: A folder that keeps training artifacts.
 
     Raises:
-        PublishError: ONNX Runtime and torch answer differently.
+        PublishError: ONNX Runtime and torch answer differently, or the package suggests what it suppresses.
     """
     package = package_of(
         artifact_options(config, family),
@@ -73,7 +74,10 @@ def build_package(
         columns=config.columns,
         generation=config.generation,
     )
-    return replace(package, manifest=described)
+    made = replace(package, manifest=described)
+    check_classes_known(made)
+    probe_package(made, public_x)
+    return made
 
 
 def package_of(
@@ -110,6 +114,7 @@ def package_of(
         slots=files.slots,
         slots_graph=files.slots_graph,
         tokenizer=files.tokenizer,
+        constraints=files.constraints,
     )
     measured = dict(quality or {})
     # What an 8-bit graph of numbers is off by is not measured.

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.errors import WireError
-from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.artifact import CONSTRAINTS_FILE, StudentPackage
+from fedstill_proto.package.constraints.constraints import NO_CONSTRAINTS, Constraints
 from fedstill_proto.package.release_plan import (
     MOST_WITHDRAWN,
     RELEASE_PLAN_TARGET,
@@ -33,6 +34,7 @@ from fedstill_proto.task_bounds import TaskBounds
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
+from fedstill_server.publish.constraints import check_kept
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.keys import ROLES, SigningKeys, check_role
 from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles, empty
@@ -128,6 +130,16 @@ class Repository:
         entry = self._offered().get(f"{STABLE}/{family}.json")
         return {} if entry is None else dict(self._targets.manifest(entry).quality)
 
+    def constraints(self, family: str) -> Constraints:
+        """What the stable package of a family suppresses."""
+        return self._constraints(self._offered(), family)
+
+    def _constraints(self, offered: Mapping[str, TargetFile], family: str) -> Constraints:
+        entry = offered.get(f"{STABLE}/{family}.json")
+        parts = () if entry is None else self._targets.manifest(entry).parts
+        part = next((part for part in parts if part.name == CONSTRAINTS_FILE), None)
+        return NO_CONSTRAINTS if part is None else Constraints.from_json(self._targets.part(part))
+
     def earlier_generations(self) -> set[int]:
         """The generations of the packages that were stable before."""
         before = (entry for path, entry in self._offered().items() if path.startswith(f"{PREVIOUS}/"))
@@ -160,7 +172,7 @@ class Repository:
             now: The time of signing; None is the clock's.
 
         Raises:
-            PublishError: A package is not newer than its family's published one.
+            PublishError: A package is not newer than its family's published one, or suppresses less.
         """
         with self._locked():
             published, before = self.published(), self._offered()
@@ -168,6 +180,7 @@ class Repository:
             for package in packages:
                 family = package.manifest.family
                 _check_newer(package, published.get(family))
+                check_kept(self._constraints(before, family), package)
                 if (stable := before.get(f"{STABLE}/{family}.json")) is not None:
                     offered |= self._targets.put_elsewhere(stable, PREVIOUS)
                 offered |= self._targets.put(package, (asks or {}).get(family))
@@ -202,6 +215,7 @@ class Repository:
             offered = dict(before)
             for package in packages:
                 _check_newer(package, published.get(package.manifest.family))
+                check_kept(self._constraints(before, package.manifest.family), package)
                 put = self._targets.put(package, (asks or {}).get(package.manifest.family), place=CANDIDATE)
                 offered |= put
             return self._follow(self._next_plan(candidate=candidate), offered, before, now=now)

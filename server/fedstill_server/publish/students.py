@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedstill_proto.arrays import Parameters
@@ -14,6 +14,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.schedule import Schedule
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import build_method
+from fedstill_server.publish.constraints import folder_constraints
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
@@ -84,6 +85,8 @@ def build_students(
     method = build_method(config, public)
     most = Schedule.read(fleet, continuous=config.continuous).most_rounds_a_day
     version = repository.next_version()
+    held = folder_constraints(fleet).with_named_classes(config.class_names)
+    constraints = None if held.is_empty else held.to_json()
     return BuiltStudents(
         packages=tuple(
             build_package(
@@ -93,7 +96,10 @@ def build_students(
                 package_version=version,
                 public_x=public.x,
                 quality=_quality(config, family, students[family], test),
-                files=task.package_files(source, config, family, students[family], test),
+                files=replace(
+                    task.package_files(source, config, family, students[family], test),
+                    constraints=constraints,
+                ),
                 cache=fleet / "server" / "artifacts",
             )
             for family in chosen

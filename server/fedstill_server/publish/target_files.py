@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.package.manifest import StudentManifest
+from fedstill_proto.package.manifest import PackagePart, StudentManifest
 from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET, ReleasePlan
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.files import SHARED, replace_file
@@ -71,6 +71,10 @@ class TargetFiles:
     def manifest(self, entry: TargetFile) -> StudentManifest:
         """The manifest that an entry stands for; raises WireError, or OSError where it is gone."""
         return StudentManifest.from_json(self._file(entry).read_bytes())
+
+    def part(self, part: PackagePart) -> bytes:
+        """The content of a part of a manifest; raises OSError where it is gone."""
+        return (self.folder / "parts" / part.sha256 / f"{part.sha256}.{part.name}").read_bytes()
 
     def put_plan(self, plan: ReleasePlan) -> dict[str, TargetFile]:
         """Write the release plan; returns its entry in the targets metadata, by path."""

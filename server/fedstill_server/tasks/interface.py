@@ -160,6 +160,7 @@ class PackageFiles:
     slots_graph: bytes | None = None  # slots.onnx: what finds them
     tokenizer: bytes | None = None  # tokenizer.json: what makes sub-words of text
     subwords: Subwords | None = None  # what a manifest says of it
+    constraints: bytes | None = None  # constraints.json: what is never answered, suggested or written
 
 
 NO_FILES = PackageFiles()

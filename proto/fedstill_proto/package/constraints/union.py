@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from fedstill_proto.package.constraints.constraints import (
@@ -63,6 +64,33 @@ def dropped(before: Constraints, after: Constraints) -> tuple[str, ...]:
     missing = [f"{kind}: {entry}" for kind, entry in entry_lists(before) if not _holds(after, kind, entry)]
     missing += [f"allowed: {word}" for word in after.allowed if suppressor_of(before).word(normal(word))]
     return tuple(text for text in dict.fromkeys(missing) if _key(text) not in lifted)
+
+
+def renewed(before: Constraints, given: Constraints) -> Constraints:
+    """The list that a publisher has after giving another one: what that lifts is gone, all else is united."""
+    gone = {_key(text) for text in given.lifted}
+
+    def left(kind: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        return tuple(entry for entry in entries if _key(f"{kind}: {entry}") not in gone)
+
+    kept = replace(
+        before,
+        words=left("words", before.words),
+        sequences=left("sequences", before.sequences),
+        classes=left("classes", before.classes),
+        allowed=left("allowed", before.allowed),
+        topics=tuple(
+            SuppressedTopic(
+                name=topic.name,
+                words=left("words", topic.words),
+                sequences=left("sequences", topic.sequences),
+                classes=left("classes", topic.classes),
+            )
+            for topic in before.topics
+            if _key(f"topics: {topic.name}") not in gone
+        ),
+    )
+    return united(kept, given)
 
 
 def _holds(after: Constraints, kind: str, entry: ClassLabel) -> bool:
