@@ -51,7 +51,7 @@ def self_repetition(words: IntArray, *, length: int) -> float:
     """Of all runs of so many words in rows [n, S], the share that their own row has had before."""
     runs = _runs(words, length)
     repeated = sum(len(row) - len(np.unique(row, axis=0)) for row in runs)
-    return repeated / (runs.shape[0] * runs.shape[1])
+    return float(repeated / (runs.shape[0] * runs.shape[1]))
 
 
 def _runs(words: IntArray, length: int) -> IntArray:

@@ -40,7 +40,7 @@ class TrigramJudge:
     def __init__(self, rows: IntArray, *, words: int) -> None:
         stream = rows.reshape(-1)
         texts = [part[part != START] for part in np.split(stream, np.flatnonzero(stream == START))]
-        self.trigrams = KneserNeyTrigrams(texts, words=words)  # type: ignore[arg-type]
+        self.trigrams = KneserNeyTrigrams(texts, words=words)
 
     def scores(self, x: IntArray) -> NDArray[np.float32]:
         return np.stack([self.trigrams.along(row) for row in x.tolist()])
