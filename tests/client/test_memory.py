@@ -10,7 +10,8 @@ import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.memory.nearest import Mixture, fitted_mixture, nearest, votes
 from fedstill_client.memory.passages import passages
-from fedstill_client.store import MemoryLimits, PrivateStore, StoredMemory
+from fedstill_client.memory_types import KeptMemory
+from fedstill_client.store import MemoryLimits, PrivateStore
 from fedstill_proto.errors import InvalidValue
 
 SECRET = "the spare key is under the seventh stone"
@@ -23,8 +24,8 @@ def home(tmp_path: Path) -> AgentHome:
     return AgentHome(tmp_path / "home")
 
 
-def kept(text: str, *, source: str = "", at: float = 1.0) -> StoredMemory:
-    return StoredMemory(0, text, source=source, kept_at=at)
+def kept(text: str, *, source: str = "", at: float = 1.0) -> KeptMemory:
+    return KeptMemory(0, text, source=source, kept_at=at)
 
 
 def everything_in(folder: Path) -> bytes:
@@ -42,7 +43,7 @@ def test_memories_survive_a_restart_and_have_ids_of_their_own(home: AgentHome) -
     with PrivateStore.open(home) as store:
         read = store.memories.read()
         assert ids == (1, 2) == tuple(one.id for one in read.memories)
-        assert read.memories[0] == StoredMemory(1, SECRET, "", "notes", 1.0)
+        assert read.memories[0] == KeptMemory(1, SECRET, "", "notes", 1.0)
         np.testing.assert_array_equal(read.vectors, [EAST, NORTH])
         # Of each its characters, its source and 8 bytes of its vector.
         assert store.memories.count() == (2, len(SECRET) + len("notes") + len("milk") + 16)

@@ -30,6 +30,7 @@ from fedstill_proto.text.unlearned.told import told_secrets
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.agent.slots import AgentSlots
+from fedstill_client.agent.texts import AgentTexts, as_given
 from fedstill_client.agent_types import (
     AgentBusy,
     AgentError,
@@ -78,9 +79,12 @@ _PRUNE_EVERY = 64  # examples, after which what is too old or too much is remove
 
 if TYPE_CHECKING:
     from fedstill_client.agent.keyboard import AgentKeyboard
+    from fedstill_client.agent.memory import AgentMemory
     from fedstill_client.generation.sampling import Sampling
     from fedstill_client.generation.writing import Written
     from fedstill_client.keyboard.suggester import Suggester
+    from fedstill_client.memory.embedder import TextEmbedder
+    from fedstill_client.memory.text_memory import MemoryStudent
 
 
 class Agent:
@@ -108,6 +112,9 @@ class Agent:
         self._contexts = LearnableContext()  # as far as they may be looked at
         self._schema: IntentSchema | None = None  # of a student of utterances
         self._slots: AgentSlots | None = None  # of a student of utterances whose package has a tagger
+        self._texts: AgentTexts | None = None  # of a student of sub-words
+        self._memory: AgentMemory | None = None  # once it was asked for
+        self._embedder: TextEmbedder | None = None  # of the package that answers the owner
         self._said: Said | None = None  # by the owner, to a student of utterances
         self._said_of = -1  # examples that it is of
         self._fitted_to = -1  # examples that its prior and temperature are of
@@ -157,7 +164,7 @@ class Agent:
 
         Args:
             x: Examples as they are given [n, *given_shape]: the package's rule scales them. For a student of
-                text, rows of words [n, 1 to S].
+                text, rows of words [n, 1 to S]; for one of sub-words, texts [n].
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
@@ -166,11 +173,14 @@ class Agent:
 
         Raises:
             InvalidValue: x is not what the student takes.
+            AgentError: The student answers with vectors; `embed` gives them.
         """
         check_scope(scope)
         with self._lock:
             answering = self._newest() if scope == "owner" else self._everyones()
-        given = np.asarray(x)
+            if self._texts is not None and self._texts.is_embedding:
+                self._texts.require_classes()
+            given = as_given(x, self._texts)
         answers = answering.probabilities(given)
         self._watch.look(given)
         return answers
@@ -188,7 +198,7 @@ class Agent:
         """Keep private examples with their labels. All are on the disk when it returns.
 
         Args:
-            x: Examples as they are given [n, *given_shape].
+            x: Examples as they are given [n, *given_shape]; for a student of sub-words texts [n], too.
             labels: Class numbers [n, *label_shape], or names of classes [n]; of several labels 0 or 1, of
                 numbers in the user's units.
 
@@ -198,7 +208,9 @@ class Agent:
         Raises:
             InvalidValue: They are not what the student takes; none of them is kept.
         """
-        given, marks = np.asarray(x), np.asarray(labels)
+        with self._lock:
+            self._newest()
+            given, marks = as_given(x, self._texts), np.asarray(labels)
         if given.ndim == 0 or marks.ndim == 0 or len(given) != len(marks):
             problem = (
                 f"x has shape {list(given.shape)}, labels {list(marks.shape)}; give one label an example"
@@ -215,10 +227,12 @@ class Agent:
     def predict_text(
         self, text: str, k: int = 3, *, scope: Scope = "owner", keep_unsure: bool = False
     ) -> Understanding:
-        """Predict what an utterance means.
+        """Predict what an utterance means, or which class a text is.
+
+        Of a student of sub-words, the owner's answer counts the memory's labels in (see `memory`).
 
         Args:
-            text: The utterance.
+            text: The utterance, or the text.
             k: How many intents at most.
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
             keep_unsure: Keep the text in the private store where what it means is unsure, for `unclear`.
@@ -229,12 +243,15 @@ class Agent:
         Raises:
             InvalidValue: k is out of range, or the text holds no word.
             HomeNamesError: The names of the home cannot be read.
-            AgentError: The installed student is none of utterances.
+            AgentError: The installed student is none of utterances, and tells no classes of texts apart.
         """
         if not 1 <= k <= INTENT_LIMIT:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
         check_scope(scope)
         with self._lock:
+            self._newest()
+            if self._texts is not None:
+                return self._texts.understood(self._of_texts([text], scope)[0], k)
             fleets, schema = self._everyones(), self._required_schema()
             answering, said = (self._newest(), self._said) if scope == "owner" else (fleets, None)
             slots = self._slots
@@ -242,6 +259,29 @@ class Agent:
         if keep_unsure and not understood.sure and _may_be_shown(text):
             self._store.keep_unclear(text.strip())
         return understood if slots is None else replace(understood, slots=slots.slots(text))
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors [n, width] of texts, of length 1, by the installed package's own weights.
+
+        Args:
+            texts: The texts.
+
+        Raises:
+            InvalidValue: A text holds nothing, or they are too many.
+            AgentError: The installed student gives no vectors of texts.
+        """
+        with self._lock:
+            return self._memory_student().embedder.embed(list(texts))
+
+    @property
+    def memory(self) -> AgentMemory:
+        """Texts that the owner keeps and finds again by meaning, in the private store."""
+        from fedstill_client.agent.memory import AgentMemory  # others load nothing of it
+
+        with self._lock:
+            if self._memory is None:
+                self._memory = AgentMemory(self._store.memories, self._memory_student, self._lock)
+            return self._memory
 
     def unclear(self, limit: int = 20) -> UnclearUtterances:
         """The utterances that were kept because what they mean is unsure, with what they may mean.
@@ -299,10 +339,11 @@ class Agent:
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances. All are on the disk when it returns.
 
-        They are kept as the numbers that the student takes: the texts themselves are kept nowhere.
+        They are kept as the numbers that the student takes: the texts themselves are kept nowhere. (Those of
+        sub-words spell them, all the same.)
 
         Args:
-            utterances: Texts, each with the name of its intent.
+            utterances: Texts, each with the name of its intent, or of its class.
 
         Returns:
             Their ids, which `forget` takes.
@@ -313,6 +354,9 @@ class Agent:
         """
         with self._lock:
             self._newest()
+            if self._texts is not None:
+                rows = self._texts.rows([text for text, _ in utterances])
+                return self.observe(rows, self._texts.labels([name for _, name in utterances]))
             schema = self._required_schema()
             x = encode_utterances(schema, [text for text, _ in utterances])
             numbers = []
@@ -596,11 +640,15 @@ class Agent:
             self._installed, self._answering, self._fleets = owners, None, None
             self._keyboard = _keyboard_of(package, self._description.layout)
             self._schema = intent_schema(package)
+            self._texts, self._embedder = AgentTexts.of(package), None
             self._slots = None if package.slots is None else AgentSlots(package, self._home.names)
             self._watch = ScaleWatch(package.manifest.input_rule)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
+        before = student.weights
         student.swap(None if self._own is None else self._own.parameters)
+        if student.weights is not before:  # vectors are by the package's weights
+            self._embedder = None
         self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
         return student
 
@@ -655,6 +703,34 @@ class Agent:
         if self._since_pruned >= _PRUNE_EVERY:
             self._store.prune()
             self._since_pruned = 0
+
+    def _of_texts(self, texts: list[str], scope: Scope) -> npt.NDArray[np.float32]:
+        """The class probabilities [n, classes] of texts; the owner's with what the memory says."""
+        answering = self._newest() if scope == "owner" else self._everyones()
+        assert self._texts is not None
+        self._texts.require_classes()
+        mixed = self.memory.mixed(texts) if scope == "owner" else None
+        return answering.probabilities(self._texts.rows(texts)) if mixed is None else mixed
+
+    def _memory_student(self) -> MemoryStudent:
+        """The student as the memory needs it; raises AgentError where it reads no sub-words."""
+        from fedstill_client.memory.embedder import TextEmbedder
+        from fedstill_client.memory.text_memory import MemoryStudent
+
+        with self._lock:
+            answering, texts = self._newest(), self._texts
+            if texts is None:
+                raise AgentError("the installed student reads no sub-words: it makes no vectors of texts.")
+            if self._embedder is None:
+                student = answering.student.with_weights(None)
+                self._embedder = TextEmbedder(student, texts.texts.reader)
+            return MemoryStudent(
+                embedder=self._embedder,
+                row_holds=texts.fits,
+                class_names=texts.class_names,
+                probabilities=lambda given: answering.probabilities(texts.rows(given)),
+                state=answering,
+            )
 
     def _required_suggester(self) -> Suggester:
         if self._suggester is None:

@@ -77,24 +77,34 @@ def observe_command(
         raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
     if examples is not None:
         check_file(examples)
-    ids: list[int] = []
     with reach(home) as agent:
         if examples is None:
             given = _utterances("utterance", [(0, text or "", intent or "")])
         else:
             given = _to_observe(examples, agent.status(), resize=resize)
-        for start in range(0, given.count, _OBSERVED_AT_ONCE):
-            try:
-                ids += given.observe(agent, slice(start, start + _OBSERVED_AT_ONCE))
-            except FedstillError as error:
-                kept = f" The {start} rows before are kept." if start else ""
-                raise FedstillError(f"{given.told(str(error), start)}{kept}") from None
+        ids = _observe(agent, given)
         status = agent.status()
     if as_json:
         print_json({"ids": ids, **_example_facts(status)})
     else:
         held = f"{status.training_examples} to learn from, {status.held_out_examples} held out"
         print_line(f"{len(ids)} {given.kind} kept; the device has {held}.")
+
+
+def observe_file(agent: Agent | AgentClient, file: Path) -> list[int]:
+    """Keep the examples of a file, as the command does; gives their ids."""
+    return _observe(agent, _to_observe(file, agent.status(), resize=False))
+
+
+def _observe(agent: Agent | AgentClient, given: _ToObserve) -> list[int]:
+    ids: list[int] = []
+    for start in range(0, given.count, _OBSERVED_AT_ONCE):
+        try:
+            ids += given.observe(agent, slice(start, start + _OBSERVED_AT_ONCE))
+        except FedstillError as error:
+            kept = f" The {start} rows before are kept." if start else ""
+            raise FedstillError(f"{given.told(str(error), start)}{kept}") from None
+    return ids
 
 
 @dataclass(frozen=True)

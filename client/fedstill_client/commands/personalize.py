@@ -9,6 +9,7 @@ import typer
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.agent_types import LearningProgress, PersonalizeOptions
+from fedstill_client.commands.agent import observe_file
 from fedstill_client.commands.options import (
     AgentCommand,
     DeviceOption,
@@ -23,7 +24,12 @@ from fedstill_client.commands.output import (
     print_learning,
     print_offline,
 )
-from fedstill_client.commands.paths import check_device_folder, check_one_folder, check_student_folder
+from fedstill_client.commands.paths import (
+    check_device_folder,
+    check_file,
+    check_one_folder,
+    check_student_folder,
+)
 from fedstill_client.commands.reach import reach
 
 if TYPE_CHECKING:
@@ -45,6 +51,15 @@ def personalize_command(
             show_default=False,
         ),
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="With --home: a file of examples to keep first, as fedstill-agent observe takes it, such "
+            "as a .csv of text,label.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: PersonalizeOptions,
     as_json: JsonOption = False,
@@ -60,6 +75,8 @@ def personalize_command(
 
       fedstill-agent personalize --home /var/lib/fedstill
 
+      fedstill-agent personalize --input letters.csv
+
       fedstill-agent personalize --max-seconds 60 --json
 
       fedstill-agent personalize --device devices/kitchen --start students/mlp-small --epochs 10
@@ -68,8 +85,12 @@ def personalize_command(
     if device is None:
         if start is not None:
             raise FedstillError("--start goes with --device; an agent starts from its installed package.")
-        _learn(home, options, as_json=as_json)
+        if examples is not None:
+            check_file(examples)
+        _learn(home, options, examples, as_json=as_json)
         return
+    if examples is not None:
+        raise FedstillError("--input goes with --home; a plain device folder learns from its private.npz.")
     if options.max_seconds is not None or options.max_steps is not None:
         raise FedstillError("--max-seconds and --max-steps go with --home; use --epochs with --device.")
     check_device_folder(device)
@@ -78,8 +99,10 @@ def personalize_command(
     _train_offline(device, options, start, as_json=as_json)
 
 
-def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> None:
+def _learn(home: Path | None, options: PersonalizeOptions, examples: Path | None, *, as_json: bool) -> None:
     with reach(home) as agent, _progress_bar("epochs", as_json=as_json) as progress:
+        if examples is not None:
+            observe_file(agent, examples)
         bar = progress.add_task("learning", total=None)
 
         def show(state: LearningProgress) -> None:

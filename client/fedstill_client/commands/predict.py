@@ -98,7 +98,11 @@ def predict_command(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="An utterance, whose intent an assistant's student predicts.", show_default=False),
+        typer.Option(
+            help="An utterance, whose intent an assistant's student predicts, or a text, whose class one of "
+            "sub-words does.",
+            show_default=False,
+        ),
     ] = None,
     home: HomeOption = None,
     device: DeviceOption = None,
@@ -123,7 +127,7 @@ def predict_command(
     device of the fleet; with --student, a student package as it is. A student of text predicts the word that
     comes next; one of several labels how likely each is; one of numbers a mean and a standard deviation of
     each. An assistant's predicts what an utterance (--text) means and how sure it is, and whether that
-    is enough to act on.
+    is enough to act on; so does a student of sub-words of the class of a text.
 
     [bold]Examples[/bold]
 
@@ -176,9 +180,12 @@ def _predict_text(text: str, home: Path | None, student: Path | None, scope: Sco
     else:
         from fedstill_proto.package.artifact import load_student
 
+        from fedstill_client.agent.texts import predict_class
         from fedstill_client.model.intents import predict_intents
 
-        understood = predict_intents(load_student(student), text)
+        package = load_student(student)
+        reads_subwords = package.manifest.subwords is not None
+        understood = predict_class(package, text) if reads_subwords else predict_intents(package, text)
     print_understanding(understood, as_json=as_json)
 
 

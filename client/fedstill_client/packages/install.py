@@ -16,6 +16,7 @@ from fedstill_proto.errors import FieldError, WireError
 from fedstill_proto.package.artifact import (
     CONSTRAINTS_FILE,
     MANIFEST_FILE,
+    TOKENIZER_FILE,
     StudentPackage,
     check_parts,
     save_package,
@@ -47,7 +48,7 @@ def install(
         PackageError: It is older than the one in use, this agent cannot run it, or it suppresses less than
             the one in use does, and its publisher does not say so.
     """
-    manifest, before = package.manifest, store.installed()
+    manifest, before = _with_parts(package), store.installed()
     check_agent_version(manifest)
     check_package(package)
     wanted, replaced = _described(home, package), _replaced(home, store)
@@ -80,7 +81,7 @@ def go_back(home: AgentHome, store: InstallationRecord, earlier: InstalledPackag
     """
     replaced = _replaced(home, store)
     manifest = load_package(home, earlier).manifest
-    store.record_installation(earlier)
+    store.record_installation(replace(earlier, tokenizer=_tokenizer(manifest)))
     if replaced is not None and replaced.generation != manifest.generation:
         _forget_told(home, store)
     return earlier
@@ -130,7 +131,18 @@ def why_anew(before: StudentManifest, after: StudentManifest) -> str:
         return f"the parameters of {after.family!r} have other shapes now"
     if not before.input_rule.reads_as(after.input_rule) or before.columns != after.columns:
         return f"{after.family!r} reads examples in another way now"
+    if _tokenizer(before) != _tokenizer(after):
+        return f"{after.family!r} reads texts as other sub-words now"
     return ""
+
+
+def _tokenizer(manifest: StudentManifest) -> str:
+    """What texts become under a package: the same for those that make the same rows of them; "" of none."""
+    subwords = manifest.subwords
+    if subwords is None:
+        return ""
+    digest = next((part.sha256 for part in manifest.parts if part.name == TOKENIZER_FILE), "")
+    return f"{digest[:32]}.{subwords.places}.{subwords.pad}"
 
 
 def _replaced(home: AgentHome, store: InstallationRecord) -> StudentManifest | None:
@@ -183,11 +195,17 @@ def _manifest_of(home: AgentHome, installed: InstalledPackage) -> tuple[StudentM
         raise PackageError("manifest", f"{folder}: {error}") from None
 
 
+def _with_parts(package: StudentPackage) -> StudentManifest:
+    return package.manifest if package.manifest.parts else package.manifest.with_parts(package.contents())
+
+
 def _described(home: AgentHome, package: StudentPackage) -> InstalledPackage:
     manifest = package.manifest.with_parts(package.contents())
     folder = home.packages / f"{manifest.package_version}-{manifest.family}"
     digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
-    return InstalledPackage(manifest.package_version, manifest.family, folder, digest)
+    return InstalledPackage(
+        manifest.package_version, manifest.family, folder, digest, tokenizer=_tokenizer(manifest)
+    )
 
 
 def _is_in_use(wanted: InstalledPackage, before: InstalledPackage) -> bool:

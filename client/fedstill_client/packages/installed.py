@@ -21,6 +21,7 @@ class InstalledPackage:
         folder: Where its files are.
         manifest_sha256: In hexadecimal; it answers for all of its files.
         anew: Why the owner's student did not go on when it was installed; "" where it did, or there was none.
+        tokenizer: What texts become under it, where its student reads sub-words; the store does not give it.
     """
 
     version: int
@@ -28,6 +29,7 @@ class InstalledPackage:
     folder: Path
     manifest_sha256: str
     anew: str = field(default="", compare=False)
+    tokenizer: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_integer("version", self.version, 0, MAX_UINT32)

@@ -32,6 +32,7 @@ from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.slots import slot_schema
 from fedstill_client.model.suppression import Suppression
 from fedstill_client.packages.errors import PackageError
+from fedstill_client.subwords.package_reader import check_subwords
 
 GRAPH_LIMIT_BYTES = 256 << 20
 NODE_LIMIT = 20_000
@@ -62,8 +63,8 @@ _DOMAINS = frozenset(domain for domain, _ in ALLOWED_OPERATORS)
 
 
 def check_package(package: StudentPackage) -> None:
-    """Check every graph of a package, its constraints, and the words, intents or slots of its student; raises
-    PackageError.
+    """Check every graph of a package, its constraints, and its student's words, intents, slots or sub-words;
+    raises PackageError.
     """
     graphs = {
         INFERENCE_FILE: package.inference_graph,
@@ -97,6 +98,10 @@ def check_package(package: StudentPackage) -> None:
         Suppression(package)
     except WireError as error:
         raise PackageError("constraints", str(error)) from None
+    try:
+        check_subwords(package)
+    except WireError as error:
+        raise PackageError("tokenizer", str(error)) from None
 
 
 def check_graph(graph: bytes, *, name: str = "the graph") -> None:

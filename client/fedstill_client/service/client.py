@@ -46,6 +46,7 @@ from fedstill_client.agent_types import (
 from fedstill_client.home import AgentHome
 from fedstill_client.service import messages
 from fedstill_client.service.endpoint import check_socket
+from fedstill_client.service.memory_client import MemoryClient
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES, decode_array, encode_array
 
 _LOG = logging.getLogger("fedstill.agent")
@@ -107,6 +108,16 @@ class AgentClient:
         answer = self._call(self._stub.Predict, request)
         self._tell(answer.notice)
         return decode_array(answer.probabilities, "probabilities")
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors [n, width] of texts, of length 1, by the installed package's student of sub-words."""
+        request = pb.EmbedRequest(texts=[_sendable(text) for text in texts])
+        return decode_array(self._call(self._stub.Embed, request).vectors, "vectors")
+
+    @property
+    def memory(self) -> MemoryClient:
+        """Texts that the owner keeps on the device and finds again by what they mean."""
+        return MemoryClient(lambda request: self._call(self._stub.Memory, request))
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
         """Keep private examples with their labels.

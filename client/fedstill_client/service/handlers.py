@@ -32,7 +32,8 @@ from fedstill_client.agent_types import (
     WordsAction,
     WordsAnswer,
 )
-from fedstill_client.service import messages
+from fedstill_client.memory_types import KeptMemory, MemoryAnswer, MemoryFacts
+from fedstill_client.service import memory_messages, messages
 from fedstill_client.service.wire import decode_array, encode_array
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +47,20 @@ Watch = Callable[[], AbstractContextManager[None]]
 """Each answer is given within what it returns: it may time them."""
 
 
+class ServedMemory(Protocol):
+    """What the service needs of an agent's memory; `fedstill_client.agent.memory.AgentMemory` is one."""
+
+    def add(self, texts: Sequence[str], *, label: str, source: str) -> tuple[int, ...]: ...
+
+    def ask(self, question: str, k: int) -> MemoryAnswer: ...
+
+    def list(self, *, source: str | None) -> tuple[KeptMemory, ...]: ...
+
+    def forget(self, *, ids: Sequence[int] | None, source: str | None, everything: bool) -> int: ...
+
+    def facts(self) -> MemoryFacts: ...
+
+
 class ServedAgent(Protocol):
     """What the service needs of an agent; `fedstill_client.agent.agent.Agent` is one."""
 
@@ -56,6 +71,11 @@ class ServedAgent(Protocol):
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
 
     def predict_text(self, text: str, k: int, *, scope: Scope, keep_unsure: bool) -> Understanding: ...
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[Any]: ...
+
+    @property
+    def memory(self) -> ServedMemory: ...
 
     def unclear(self, limit: int) -> UnclearUtterances: ...
 
@@ -158,6 +178,42 @@ class AgentHandlers:
             return messages.encode_words_answer(self._agent.words(*messages.decode_words_request(request)))
         except Exception as error:
             refuse(context, error)
+
+    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+        try:
+            with self._watch():
+                vectors = self._agent.embed(list(request.texts))
+            return pb.EmbedResponse(vectors=encode_array(vectors, "vectors"))
+        except Exception as error:
+            refuse(context, error)
+
+    def Memory(self, request: pb.MemoryRequest, context: grpc.ServicerContext) -> pb.MemoryResponse:
+        try:
+            return self._remember(request)
+        except Exception as error:
+            refuse(context, error)
+
+    def _remember(self, request: pb.MemoryRequest) -> pb.MemoryResponse:
+        memory, texts = self._agent.memory, list(request.texts)
+        source = request.source if request.HasField("source") else None
+        if request.action == pb.MEMORY_ACTION_FACTS:
+            return memory_messages.encode_facts(memory.facts())
+        if request.action == pb.MEMORY_ACTION_ADD:
+            ids = memory.add(texts, label=request.label, source=source or "")
+            return pb.MemoryResponse(memories=[pb.KeptMemory(id=number) for number in ids])
+        if request.action == pb.MEMORY_ACTION_ASK:
+            if len(texts) != 1:
+                raise WireError("texts", f"{len(texts)}; send one question")
+            with self._watch():
+                answer = memory.ask(texts[0], request.k or memory_messages.USUAL_FOUND)
+            return memory_messages.encode_answer(answer)
+        if request.action == pb.MEMORY_ACTION_LIST:
+            return memory_messages.encode_page(memory.list(source=source), before_id=request.before_id)
+        if request.action == pb.MEMORY_ACTION_FORGET:
+            ids_given = memory_messages.decode_ids(request)
+            forgotten = memory.forget(ids=ids_given, source=source, everything=request.everything)
+            return pb.MemoryResponse(forgotten=forgotten)
+        raise WireError("action", f"{request.action} is none of facts, add, ask, list, forget")
 
     def Personalize(
         self, request: pb.PersonalizeRequest, context: grpc.ServicerContext

@@ -8,7 +8,7 @@ from fedstill_client.store.examples import (
     is_held_out,
 )
 from fedstill_client.store.ledger import Ledger, Release, ReleaseTotals
-from fedstill_client.store.memories import MemoryLimits, StoredMemories, StoredMemory
+from fedstill_client.store.memories import MemoryLimits, StoredMemories
 from fedstill_client.store.private_store import PrivateStore
 from fedstill_client.store.texts import StoredText
 from fedstill_client.store.unclear import StoredUtterance
@@ -24,7 +24,6 @@ __all__ = [
     "Retention",
     "StoredExamples",
     "StoredMemories",
-    "StoredMemory",
     "StoredStudents",
     "StoredText",
     "StoredUtterance",

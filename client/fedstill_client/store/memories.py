@@ -14,6 +14,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue
 
+from fedstill_client.memory_types import KeptMemory
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.database import Database
 from fedstill_client.store.erasing import Erasing
@@ -43,25 +44,6 @@ class MemoryLimits:
                 raise InvalidValue(name, f"{value!r} is not a whole number of 1 or more")
 
 
-@dataclass(frozen=True)
-class StoredMemory:
-    """A text that is kept.
-
-    Attributes:
-        id: Its number.
-        text: What was kept.
-        label: What its owner says that it is, such as the name of a class; "" says nothing.
-        source: Where it is from, such as a file's name; "" says nothing.
-        kept_at: When, in seconds since 1970.
-    """
-
-    id: int
-    text: str
-    label: str = ""
-    source: str = ""
-    kept_at: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class StoredMemories:
     """Memories in the order in which they were kept, with what finds them.
@@ -72,7 +54,7 @@ class StoredMemories:
         vectors: One of each, float32 [width].
     """
 
-    memories: tuple[StoredMemory, ...]
+    memories: tuple[KeptMemory, ...]
     embedders: tuple[str, ...]
     vectors: tuple[FloatArray, ...]
 
@@ -130,7 +112,7 @@ class MemoryTable:
         with self._database.transaction():
             self._put_setting(_LIMITS, json.dumps(vars(limits)))
 
-    def add(self, memories: Sequence[StoredMemory], vectors: FloatArray, embedder: str) -> tuple[int, ...]:
+    def add(self, memories: Sequence[KeptMemory], vectors: FloatArray, embedder: str) -> tuple[int, ...]:
         """Keep texts with their vectors [n, width], all or none; gives their ids. Their own ids say nothing.
 
         Raises:
@@ -158,7 +140,7 @@ class MemoryTable:
             "SELECT id, text, label, source, kept_at, embedder, vector FROM memories ORDER BY id"
         )
         kept = tuple(
-            StoredMemory(int(number), str(text), str(label), str(source), float(at))
+            KeptMemory(int(number), str(text), str(label), str(source), float(at))
             for number, text, label, source, at, _, _ in rows
         )
         try:

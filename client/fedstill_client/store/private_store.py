@@ -55,6 +55,7 @@ _FORGOTTEN = "forgotten"  # another number after each `forget`
 _ERASING = "erasing"  # what is being forgotten, until none of its bytes is on the disk
 _OWNERS = "owners"  # the version of the earlier package that still answers the owner
 _RULES = "private text rules"  # under which the texts were looked through
+_TOKENIZER = "tokenizer"  # what made the numbers of examples, where those are of sub-words
 _ANSWERS_SINCE = "answers since"  # the count of `forget` that what is kept in answers/ came after
 
 
@@ -495,6 +496,17 @@ class PrivateStore:
                     time.time(),
                 ),
             )
+            self._use_examples_of(installed.tokenizer)
+
+    def _use_examples_of(self, tokenizer: str) -> None:
+        """Set examples aside whose numbers are of other sub-words, and take those up again that fit."""
+        before = self.setting(_TOKENIZER) or ""
+        if before == tokenizer:
+            return
+        move = "UPDATE examples SET kind = ? WHERE kind = ?"
+        self._database.execute(move, (f"example of {before}", "example"))
+        self._database.execute(move, ("example", f"example of {tokenizer}"))
+        self._put_setting(_TOKENIZER, tokenizer)
 
     def forget_kept_answers(self) -> None:
         """Send no noised answer again that was sent before; it stays paid for."""

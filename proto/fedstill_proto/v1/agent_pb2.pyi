@@ -30,6 +30,15 @@ class WordsAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WORDS_ACTION_BLOCKED: _ClassVar[WordsAction]
     WORDS_ACTION_IMPORT: _ClassVar[WordsAction]
     WORDS_ACTION_EXPORT: _ClassVar[WordsAction]
+
+class MemoryAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MEMORY_ACTION_UNSPECIFIED: _ClassVar[MemoryAction]
+    MEMORY_ACTION_FACTS: _ClassVar[MemoryAction]
+    MEMORY_ACTION_ADD: _ClassVar[MemoryAction]
+    MEMORY_ACTION_ASK: _ClassVar[MemoryAction]
+    MEMORY_ACTION_LIST: _ClassVar[MemoryAction]
+    MEMORY_ACTION_FORGET: _ClassVar[MemoryAction]
 ELEMENT_TYPE_UNSPECIFIED: ElementType
 ELEMENT_TYPE_FLOAT32: ElementType
 ELEMENT_TYPE_INT64: ElementType
@@ -45,6 +54,12 @@ WORDS_ACTION_UNBLOCK: WordsAction
 WORDS_ACTION_BLOCKED: WordsAction
 WORDS_ACTION_IMPORT: WordsAction
 WORDS_ACTION_EXPORT: WordsAction
+MEMORY_ACTION_UNSPECIFIED: MemoryAction
+MEMORY_ACTION_FACTS: MemoryAction
+MEMORY_ACTION_ADD: MemoryAction
+MEMORY_ACTION_ASK: MemoryAction
+MEMORY_ACTION_LIST: MemoryAction
+MEMORY_ACTION_FORGET: MemoryAction
 
 class AgentArray(_message.Message):
     __slots__ = ("element_type", "shape", "data")
@@ -427,3 +442,90 @@ class ReviewResponse(_message.Message):
     example_ids: _containers.RepeatedScalarFieldContainer[int]
     left: int
     def __init__(self, example_ids: _Optional[_Iterable[int]] = ..., left: _Optional[int] = ...) -> None: ...
+
+class EmbedRequest(_message.Message):
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("vectors",)
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    vectors: AgentArray
+    def __init__(self, vectors: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+
+class MemoryRequest(_message.Message):
+    __slots__ = ("action", "texts", "label", "source", "k", "ids", "everything", "before_id")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_ID_FIELD_NUMBER: _ClassVar[int]
+    action: MemoryAction
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    label: str
+    source: str
+    k: int
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    everything: bool
+    before_id: int
+    def __init__(self, action: _Optional[_Union[MemoryAction, str]] = ..., texts: _Optional[_Iterable[str]] = ..., label: _Optional[str] = ..., source: _Optional[str] = ..., k: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., everything: _Optional[bool] = ..., before_id: _Optional[int] = ...) -> None: ...
+
+class MemoryResponse(_message.Message):
+    __slots__ = ("memories", "classes", "share", "forgotten", "more", "facts")
+    MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    memories: _containers.RepeatedCompositeFieldContainer[KeptMemory]
+    classes: _containers.RepeatedCompositeFieldContainer[ScoredIntent]
+    share: float
+    forgotten: int
+    more: bool
+    facts: MemoryFacts
+    def __init__(self, memories: _Optional[_Iterable[_Union[KeptMemory, _Mapping]]] = ..., classes: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., share: _Optional[float] = ..., forgotten: _Optional[int] = ..., more: _Optional[bool] = ..., facts: _Optional[_Union[MemoryFacts, _Mapping]] = ...) -> None: ...
+
+class KeptMemory(_message.Message):
+    __slots__ = ("id", "text", "label", "source", "kept_seconds", "similarity")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    text: str
+    label: str
+    source: str
+    kept_seconds: float
+    similarity: float
+    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., source: _Optional[str] = ..., kept_seconds: _Optional[float] = ..., similarity: _Optional[float] = ...) -> None: ...
+
+class MemoryFacts(_message.Message):
+    __slots__ = ("memories", "bytes", "most", "max_bytes", "labelled", "sources")
+    class SourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LABELLED_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    memories: int
+    bytes: int
+    most: int
+    max_bytes: int
+    labelled: int
+    sources: _containers.ScalarMap[str, int]
+    def __init__(self, memories: _Optional[int] = ..., bytes: _Optional[int] = ..., most: _Optional[int] = ..., max_bytes: _Optional[int] = ..., labelled: _Optional[int] = ..., sources: _Optional[_Mapping[str, int]] = ...) -> None: ...

@@ -69,6 +69,16 @@ class AgentStub:
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.SerializeToString,
                 response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/fedstill.v1.Agent/Embed',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.EmbedResponse.FromString,
+                _registered_method=True)
+        self.Memory = channel.unary_unary(
+                '/fedstill.v1.Agent/Memory',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.MemoryRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.MemoryResponse.FromString,
+                _registered_method=True)
         self.Personalize = channel.unary_stream(
                 '/fedstill.v1.Agent/Personalize',
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.PersonalizeRequest.SerializeToString,
@@ -138,6 +148,20 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """What the installed package's student makes of texts: vectors, near to one another where they mean alike.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Memory(self, request, context):
+        """Texts that the owner keeps on this device and finds again by what they mean.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Personalize(self, request, context):
         """Learn from the private examples now; ends with a result. A call that is
         cancelled stops learning, which goes on where it stopped the next time.
@@ -196,6 +220,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Words,
                     request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.FromString,
                     response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.EmbedRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Memory': grpc.unary_unary_rpc_method_handler(
+                    servicer.Memory,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.MemoryRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.MemoryResponse.SerializeToString,
             ),
             'Personalize': grpc.unary_stream_rpc_method_handler(
                     servicer.Personalize,
@@ -402,6 +436,60 @@ class Agent:
             '/fedstill.v1.Agent/Words',
             fedstill__proto_dot_v1_dot_agent__pb2.WordsRequest.SerializeToString,
             fedstill__proto_dot_v1_dot_agent__pb2.WordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Embed',
+            fedstill__proto_dot_v1_dot_agent__pb2.EmbedRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Memory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Memory',
+            fedstill__proto_dot_v1_dot_agent__pb2.MemoryRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.MemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Sub-words on the device: the tokenizer that an installed package brings, checked and opened."""
