@@ -19,6 +19,7 @@ from fedstill_client.packages.operators import check_package
 from fedstill_client.store import PrivateStore
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import load_student, save_package
+from fedstill_proto.package.constraints.constraints import Constraints
 from typer.testing import CliRunner
 
 from tests.client.subword_packages import (
@@ -174,6 +175,16 @@ def test_labels_of_memories_vote_beside_the_student(tmp_path: Path) -> None:
         assert agent.predict_text("milk eggs", scope="everyone").intents[0] == alone
         with pytest.raises(InvalidValue, match="'drink' is none of the student's classes: food, place"):
             agent.memory.add("milk", label="drink")
+
+
+def test_no_label_brings_a_suppressed_class_back(tmp_path: Path) -> None:
+    package = replace(classifier_package(), constraints=Constraints(classes=("food",)).to_json())
+    home_of(tmp_path, package)
+    with Agent.open(tmp_path) as agent:
+        agent.memory.add([FOOD, "milk eggs", "bread"], label="food")
+        for understood in (agent.predict_text(FOOD), agent.predict_text(FOOD, scope="everyone")):
+            assert [(each.name, each.confidence) for each in understood.intents] == [("place", 1.0)]
+        assert [each.name for each in agent.memory.ask(FOOD).classes] == ["place"]
 
 
 def test_the_memory_by_its_commands(tmp_path: Path) -> None:

@@ -729,6 +729,7 @@ class Agent:
                 row_holds=texts.fits,
                 class_names=texts.class_names,
                 probabilities=lambda given: answering.probabilities(texts.rows(given)),
+                allowed=answering.student.suppression.answers,
                 state=answering,
             )
 

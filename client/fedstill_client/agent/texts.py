@@ -66,11 +66,12 @@ class AgentTexts:
         return class_numbers(self.class_names, np.array(names, np.str_))
 
     def understood(self, probabilities: FloatArray, k: int) -> Understanding:
-        """The k likeliest classes of a text, from its probabilities [classes]."""
+        """The k likeliest classes of a text, from its probabilities [classes]; none that has none at all."""
         names = self.class_names
         order = np.argsort(-probabilities, kind="stable")[:k]
-        scored = tuple(ScoredIntent(names[each], float(probabilities[each])) for each in order)
-        return Understanding(scored, sure=scored[0].confidence >= SURE)
+        possible = [each for each in order if probabilities[each] > 0]
+        scored = tuple(ScoredIntent(names[each], float(probabilities[each])) for each in possible)
+        return Understanding(scored, sure=bool(scored) and scored[0].confidence >= SURE)
 
     def require_classes(self) -> None:
         """Raises AgentError unless the student tells classes of texts apart."""

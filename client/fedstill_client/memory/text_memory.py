@@ -35,6 +35,7 @@ class MemoryStudent:
         row_holds: Whether a text fits into one of the student's rows.
         class_names: The classes that it tells apart; none for a student of embeddings.
         probabilities: What it says of texts [n, classes]; not asked where it tells no classes apart.
+        allowed: Answers [n, classes] without the classes that its package suppresses.
         state: Another object when its answers have changed.
     """
 
@@ -42,6 +43,7 @@ class MemoryStudent:
     row_holds: Callable[[str], bool]
     class_names: tuple[str, ...]
     probabilities: Callable[[list[str]], FloatArray]
+    allowed: Callable[[FloatArray], FloatArray]
     state: object
 
 
@@ -124,7 +126,9 @@ class TextMemory:
         mixture = self._fitted(kept, student)
         said = self._mixed(kept, student, mixture, [question], query)[0]
         likeliest = np.argsort(-said, kind="stable")[:_SHOWN_CLASSES]
-        classes = tuple(ScoredIntent(kept.class_names[each], float(said[each])) for each in likeliest)
+        classes = tuple(
+            ScoredIntent(kept.class_names[each], float(said[each])) for each in likeliest if said[each] > 0
+        )
         return MemoryAnswer(found, classes, mixture.share)
 
     def mixed(self, texts: list[str]) -> FloatArray | None:
@@ -213,7 +217,8 @@ class TextMemory:
         said = votes(cosines, kept.labels[places], classes=classes, temperature=mixture.temperature)
         if not student.class_names:
             return said
-        return mixture.of(student.probabilities(texts), said)
+        # A label of the owner's brings no class back that the package suppresses.
+        return student.allowed(mixture.of(student.probabilities(texts), said))
 
 
 def _name(field: str, given: str) -> str:
