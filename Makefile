@@ -28,15 +28,15 @@ $(VENV)/bin/python:
 
 # A stamp for each extra; [dev] holds all of [sim] and [docs].
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $(VENV)/.installed-sim $(VENV)/.installed-docs $@
 
 $(VENV)/.installed-sim: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable '.[sim]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[sim]'
 	touch $@
 
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[docs]'
 	touch $@
 
 clean:
