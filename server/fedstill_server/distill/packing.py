@@ -16,7 +16,7 @@ from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
-from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
+from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package, with_frozen_apart
 from fedstill_server.publish.probing import probe_package
 from fedstill_server.training.networks import load_parameters, logits_of
 
@@ -91,4 +91,6 @@ def _trainable(package: StudentPackage, task: DistillTask, quality: Mapping[str,
             step_vocabulary=step.vocabulary,
         )
     )
+    if artifact.frozen:
+        package = with_frozen_apart(package)
     return assemble_package(artifact, package, package_version=1, public_x=task.public.x, quality=quality)

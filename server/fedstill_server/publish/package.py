@@ -130,7 +130,7 @@ def package_of(
     if options.form.tables:
         answering = as_text_package(answering)
     if artifact.frozen:
-        answering = _with_frozen_apart(answering)
+        answering = with_frozen_apart(answering)
     return assemble_package(
         artifact, answering, package_version=package_version, public_x=public_x, quality=measured
     )
@@ -195,7 +195,7 @@ def assemble_package(
     return replace(package, manifest=manifest.with_parts(package.contents()))
 
 
-def _with_frozen_apart(student: StudentPackage) -> StudentPackage:
+def with_frozen_apart(student: StudentPackage) -> StudentPackage:
     """The student whose graphs read the frozen weights from outside, as those of its training artifact do."""
     graphs = {INFERENCE_FILE: student.inference_graph}
     if student.int8_graph is not None:
