@@ -18,6 +18,7 @@ from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package, with_frozen_apart
 from fedstill_server.publish.probing import probe_package
+from fedstill_server.publish.weights_apart import MANY_WEIGHTS, with_weights_apart
 from fedstill_server.training.networks import load_parameters, logits_of
 
 _ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
@@ -61,6 +62,8 @@ def pack_student(
             manifest=replace(package.manifest, quantized=eight_bit.quantized),
             int8_graph=eight_bit.graph,
         )
+    if task.files.subwords is not None and sum(a.size for a in parameters.values()) >= MANY_WEIGHTS:
+        package = with_weights_apart(package)
     if trainable:
         package = _trainable(package, task, quality)
     else:

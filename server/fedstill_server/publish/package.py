@@ -22,6 +22,7 @@ from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.probing import check_classes_known, probe_package
 from fedstill_server.publish.text import as_text_package
+from fedstill_server.publish.weights_apart import MANY_WEIGHTS, with_weights_apart
 from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 from fedstill_server.training.networks import load_parameters, logits_of
 
@@ -129,6 +130,8 @@ def package_of(
         measured["top1_agreement_int8"] = float(same.mean())
     if options.form.tables:
         answering = as_text_package(answering)
+    elif files.subwords is not None and sum(array.size for array in parameters.values()) >= MANY_WEIGHTS:
+        answering = with_weights_apart(answering)
     if artifact.frozen:
         answering = with_frozen_apart(answering)
     return assemble_package(

@@ -1,8 +1,4 @@
-"""The package of a student with a table of words: graphs of one word at a time, and its weights only once.
-
-All graphs read the same weights, as 8-bit codes and scales where a linear layer or the table of words has
-them: a device trains from, and answers with, the student that the codes stand for.
-"""
+"""The package of a student with a table of words: graphs of one word at a time, and its weights only once."""
 
 from __future__ import annotations
 
@@ -10,11 +6,11 @@ from dataclasses import replace
 
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.package_weights import graph_weights
-from fedstill_proto.package.quantization import dequantized
 
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.streaming import export_step
 from fedstill_server.export.weightless import without_weights
+from fedstill_server.publish.weights_apart import with_weights_apart
 
 
 def as_text_package(package: StudentPackage) -> StudentPackage:
@@ -30,17 +26,11 @@ def as_text_package(package: StudentPackage) -> StudentPackage:
     step_int8 = None
     if step is not None and package.int8_graph is not None:
         step_int8 = quantize_student(step[1], parameters, only=in_codes)
+    whole = with_weights_apart(package)
     names = {*parameters, *graph_weights(parameters, manifest.quantized)}
-
-    def apart(graph: bytes | None) -> bytes | None:
-        return None if graph is None else without_weights(graph, names)
-
     return replace(
-        package,
-        manifest=replace(manifest, streaming=None if step is None else step[0], external_weights=True),
-        parameters={**parameters, **dequantized(parameters, manifest.quantized)},
-        inference_graph=without_weights(package.inference_graph, names),
-        int8_graph=apart(package.int8_graph),
-        step_graph=apart(None if step is None else step[1]),
-        step_int8_graph=apart(None if step_int8 is None else step_int8.graph),
+        whole,
+        manifest=replace(whole.manifest, streaming=None if step is None else step[0]),
+        step_graph=None if step is None else without_weights(step[1], names),
+        step_int8_graph=None if step_int8 is None else without_weights(step_int8.graph, names),
     )
