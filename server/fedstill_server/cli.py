@@ -20,6 +20,7 @@ from fedstill_server.commands import (
     distill,
     fleet,
     generations,
+    parting,
     publish,
     relay,
     release,
@@ -52,6 +53,7 @@ publish.register(cli)
 release.register(cli)
 distill.register(cli)
 sweep.register(cli)
+parting.register(cli)
 copies.register(cli)
 schedule.register(cli)
 seal.register(cli)

@@ -24,6 +24,8 @@ from fedstill_server.inspection.judging import ClassJudge, Judge, Quality, judge
 from fedstill_server.inspection.measuring import Speed, graph_cost, speed_of
 from fedstill_server.inspection.options import INT8, InspectOptions
 from fedstill_server.inspection.outliers import outlier_auroc
+from fedstill_server.inspection.parting.asking import ask_both
+from fedstill_server.inspection.parting.report import Parting
 from fedstill_server.inspection.speed.machine import Machine, this_machine
 from fedstill_server.inspection.stepping import StepSpeed, step_speed_of, streaming_package
 from fedstill_server.inspection.surrogate import Surrogate, surrogate
@@ -85,6 +87,7 @@ class Inspection:
         forms: The forms of the graph, float32 first.
         machine: What speed and energy were measured on.
         options: How.
+        parting: Where it and its teacher part most, if there is one.
     """
 
     task: str
@@ -105,6 +108,7 @@ class Inspection:
     forms: tuple[FormReport, ...]
     machine: Machine
     options: InspectOptions
+    parting: Parting | None = None
 
     @property
     def text(self) -> TextFigures | None:
@@ -186,6 +190,9 @@ def inspect_package(
         forms=tuple(reports),
         machine=machine,
         options=options,
+        parting=None
+        if teacher is None or not task.has_classes
+        else ask_both(package, answer, task, teacher, rows=options.rows),
     )
 
 

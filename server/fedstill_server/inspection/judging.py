@@ -125,7 +125,8 @@ class TextJudge:
             self._words = np.array([number for number, _ in self._list.words], np.int64)
 
     @cached_property
-    def _slices(self) -> dict[str, Bools]:
+    def slices(self) -> dict[str, Bools]:
+        """The tokens by their kind, how common they are, and their place: a mask [tokens] by name."""
         public: Examples = self._task.public
         learned = public.x if public.y is None else public.y
         return slices_of_tokens(self.labels, learned, classes=self._task.classes, kinds=self._kinds())
@@ -156,12 +157,12 @@ class TextJudge:
             scaling_examples=fitted,
             first=asked.first,
             text=text_figures(
-                asked, self._slices, rows=self.examples, of_rows=self.of_rows, words=self._words
+                asked, self.slices, rows=self.examples, of_rows=self.of_rows, words=self._words
             ),
         )
 
     def agreement(self, student: Answer, teacher: TeacherModel) -> Agreement:
         mine = token_answers(student, self.x, self.labels)
         theirs = token_answers(lambda x: teacher.answer(x).logits, self.x, self.labels)
-        slices = self._slices | quarters("teacher's confidence", theirs.confidence)
+        slices = self.slices | quarters("teacher's confidence", theirs.confidence)
         return agreement_of(mine.first, theirs.first, mine.labels, slices)
