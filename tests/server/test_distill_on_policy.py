@@ -63,7 +63,7 @@ def job(technique: Technique, **changes: Any) -> DistillJob:
     return DistillJob(**{**values, **changes})
 
 
-@pytest.mark.parametrize("family", ["gru-6-10", "transformer"])
+@pytest.mark.parametrize("family", ["gru-6-10", "transformer", "ssm-6-10"])
 def test_word_by_word_a_network_says_what_it_says_of_whole_rows(family: str) -> None:
     network = build_student(family, (PLACES,), WORDS, seed=1).eval()
     rows = torch.from_numpy(np.random.default_rng(1).integers(0, WORDS, (5, PLACES)))
