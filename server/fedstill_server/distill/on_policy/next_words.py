@@ -22,7 +22,7 @@ RowState = tuple[Tensor, ...]
 """What is remembered of rows [n, ...], the words so far or what a network makes of them."""
 
 
-class NextWords(Protocol):
+class WordPredictor(Protocol):
     """Says next words."""
 
     def begin(self, rows: int) -> RowState:
@@ -70,7 +70,7 @@ class AskedWords:
         return self.answer(rows)[:, place], (rows, state[1] + 1)
 
 
-def next_words_of(network: nn.Module, *, places: int) -> NextWords:
+def next_words_of(network: nn.Module, *, places: int) -> WordPredictor:
     """A network as it says next words, in the fastest way that it knows, of rows of `places` words."""
     if hasattr(network, "step"):
         streamed = StreamedWords(network)
@@ -83,7 +83,7 @@ def next_words_of(network: nn.Module, *, places: int) -> NextWords:
     return AskedWords(network, places=places)
 
 
-def next_words_of_teacher(teacher: TeacherModel, *, places: int) -> NextWords:
+def next_words_of_teacher(teacher: TeacherModel, *, places: int) -> WordPredictor:
     """The same of a teacher."""
     if isinstance(teacher, TorchTeacher):
         return next_words_of(teacher.network, places=places)

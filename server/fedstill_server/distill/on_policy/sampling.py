@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.distill.on_policy.next_words import NextWords
+from fedstill_server.distill.on_policy.next_words import WordPredictor
 from fedstill_server.families.state import train_mode
 
-Voice = tuple[float, NextWords]
+Voice = tuple[float, WordPredictor]
 """Who says next words, and the share of the words that are drawn from what it says."""
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fedstill_server.distill.on_policy.measures import surprise
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.synthetic.text_judges import TextJudge, agreement
+from fedstill_server.distill.synthetic.text_judges import WordJudge, agreement
 from fedstill_server.teachers.interface import TeacherModel
 
 _RUN = 3  # words of which nearness is made
@@ -69,7 +69,7 @@ class TextFilter:
         beginning: int,
         teacher: TeacherModel,
         known: IntArray,
-        judges: Sequence[TextJudge] = (),
+        judges: Sequence[WordJudge] = (),
     ) -> FilteredRows:
         """Filter rows.
 

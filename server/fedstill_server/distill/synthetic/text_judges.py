@@ -17,7 +17,7 @@ from fedstill_server.teachers.interface import TeacherModel
 _ROWS_AT_ONCE = 64
 
 
-class TextJudge(Protocol):
+class WordJudge(Protocol):
     """Says how likely next words are."""
 
     def scores(self, x: IntArray) -> NDArray[np.float32]:
@@ -46,14 +46,14 @@ class TrigramJudge:
         return np.stack([self.trigrams.along(row) for row in x.tolist()])
 
 
-def judges_of(teacher: TeacherModel, public: IntArray, *, words: int) -> tuple[TextJudge, ...]:
+def judges_of(teacher: TeacherModel, public: IntArray, *, words: int) -> tuple[WordJudge, ...]:
     """The teachers of an ensemble; of a single teacher, trigrams of the public rows [n, S]."""
     if isinstance(teacher, EnsembleTeacher) and len(teacher.teachers) > 1:
         return tuple(TeacherJudge(one) for one in teacher.teachers)
     return (TrigramJudge(public, words=words),)
 
 
-def agreement(judge: TextJudge, words: IntArray, *, beginning: int, likely: int) -> NDArray[np.float64]:
+def agreement(judge: WordJudge, words: IntArray, *, beginning: int, likely: int) -> NDArray[np.float64]:
     """Of each row [n, S + 1], the share of written words that are among the judge's likeliest; [n]."""
     shares = [np.zeros(0)]
     for start in range(0, len(words), _ROWS_AT_ONCE):
