@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.package.constraints.classes import class_numbers
+from fedstill_proto.package.constraints.constraints import read_constraints
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target_labels import target_kind
 from fedstill_server.config.choice import Choice
@@ -101,6 +104,7 @@ class SimulationConfig:
     examples_per_device: int | None = None  # drawn with replacement; None is what suits the data
     evaluate_devices: int | None = None  # how many are measured at most; None is all
     keep_students: str = "all"  # all, sample or none: whose students a round leaves
+    constraints: str = ""  # constraints.json of the packages that it leaves; "" for none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,11 +228,26 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         examples_per_device=request.examples_per_device,
         evaluate_devices=measured_number(request.evaluate_devices),
         keep_students=_keeping(request, fleet, devices=data.devices),
+        constraints=_constraints(request, data),
     )
     config = RunConfig(fleet=fleet, simulation=simulation)
     if config.path(build_method(fleet, Examples(data.public_x, data.public_y))) == STACKS:
         return config
     return RunConfig(fleet=fleet, simulation=_by_messages(simulation, request))
+
+
+def _constraints(request: RunRequest, data: FleetData) -> str:
+    """constraints.json of the packages; raises ConfigError for a file that is none, or fits no class."""
+    if request.suppress is None:
+        return ""
+    try:
+        given = read_constraints(Path(request.suppress))
+        if data.global_y.ndim == 1 or not data.target.is_single:  # no labels at each place, as text has
+            count = data.target.size or data.classes
+            class_numbers(given, classes=count, names=data.class_names, strict=True)
+    except (WireError, InvalidValue) as error:
+        raise ConfigError(f"--suppress: {error}") from None
+    return given.with_named_classes(data.class_names).to_json().decode()
 
 
 def _by_messages(simulation: SimulationConfig, request: RunRequest) -> SimulationConfig:

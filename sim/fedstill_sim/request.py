@@ -256,6 +256,13 @@ class RunRequest(RunOptions, OwnDataOptions):
         panel=FLEET,
         metavar="N|all",
     )
+    suppress: str | None = option(
+        None,
+        "What students never answer, suggest or write: a constraints.json, or a .txt of a word a line. The "
+        "packages that the run leaves carry it; accuracies are those of students without it.",
+        panel=FLEET,
+        metavar="FILE",
+    )
     keep_students: str = option(
         "auto",
         "Whose own students are kept when a round is over: all, those of a sample (the devices that are "

@@ -11,13 +11,15 @@ from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.targets import right_answers
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.package.artifact import (
+    CONSTRAINTS_FILE,
     INFERENCE_FILE,
     PARAMETERS_FILE,
     StudentManifest,
     StudentPackage,
     load_student,
-    save_student,
+    save_package,
 )
+from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
@@ -41,6 +43,7 @@ def export_students(
     *,
     with_student: IntArray,
     personal: PersonalStudents,
+    constraints: bytes | None = None,
 ) -> dict[str, StudentResult]:
     """Export each family's final student into <run>/students/<family>, and compare it with torch there.
 
@@ -52,11 +55,14 @@ def export_students(
         students: The fleet's final student by family.
         with_student: The devices that have a student of their own [n].
         personal: Reads the devices' own students.
+        constraints: constraints.json of the packages; None for none.
 
     Returns:
         What was exported, and how far it is from torch, by family.
     """
     families = data.families
+    if constraints is not None:  # a student that is distilled from the run's teacher has them, too
+        replace_file(run_folder / CONSTRAINTS_FILE, constraints, mode=SHARED)
     return {
         family: _exported(
             run_folder / STUDENTS_FOLDER / family,
@@ -66,6 +72,7 @@ def export_students(
             devices=families.counts()[family],
             members=with_student[families.is_of(family)[with_student]].tolist(),
             personal=personal,
+            constraints=constraints,
         )
         for family, student in students.items()
     }
@@ -98,6 +105,7 @@ def _exported(
     devices: int,
     members: Sequence[int],
     personal: PersonalStudents,
+    constraints: bytes | None,
 ) -> StudentResult:
     manifest, graph = export_student(
         family=family,
@@ -110,7 +118,7 @@ def _exported(
     described = replace(
         manifest, input_rule=data.input_rule, class_names=data.class_names, columns=data.columns
     )
-    save_student(folder, described, graph, student)
+    save_package(folder, StudentPackage(described, graph, student, constraints=constraints))
     package = load_student(folder)  # what is checked is what lies on the disk
     x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
     in_onnx, in_torch = _both_logits(package, x)

@@ -212,6 +212,7 @@ class _Run:
                     state.students,
                     with_student=np.array(devices_with_students(run, data.device_names), np.int64),
                     personal=functools.partial(students_of, run),
+                    constraints=self._config.simulation.constraints.encode() or None,
                 )
             if beside.going_on:
                 self._progress.phase("finishing the baselines")
