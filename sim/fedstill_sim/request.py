@@ -12,9 +12,10 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import option, options_of
 from fedstill_server.config.run_options import FLEET, LOCAL, RunOptions, read_settings
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.places import split_name
 from fedstill_server.methods import METHODS, methods_for, noised_methods
 from fedstill_server.resolve import check_names
-from fedstill_server.tasks import TASKS, Task
+from fedstill_server.tasks import TASKS, Task, task_for
 
 from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
 from fedstill_sim.cluster.connection import check_address
@@ -286,6 +287,9 @@ class RunRequest(RunOptions, OwnDataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.dataset is not None and self.data is None and _is_file(self.dataset):
+            object.__setattr__(self, "data", self.dataset)
+            object.__setattr__(self, "dataset", None)
         if self.dataset is not None and self.data is not None:
             raise RequestError(
                 f"name one data set: one by its name ({', '.join(DATASETS)}) or --data FOLDER with your own"
@@ -325,6 +329,8 @@ class RunRequest(RunOptions, OwnDataOptions):
     @property
     def task_name(self) -> str:
         """What devices learn: as asked, or what the data are of."""
+        if not self.task and self.data is not None and any(map(split_name, self.families)):
+            return task_for(tuple(self.named_families))
         return self.task or task_of_data(self.dataset, None if self.data is None else Path(self.data))
 
     @property
@@ -482,6 +488,11 @@ def baselines_of(request: RunRequest) -> tuple[str, ...]:
         for name in request.baselines
         if name != request.method and (attack is None or suits(attack, name))
     )
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word that stands for a data set is a file of one's own."""
+    return word not in DATASETS and bool(Path(word).suffix) and Path(word).is_file()
 
 
 def check_methods(where: str, names: Sequence[str], *, task: str) -> None:

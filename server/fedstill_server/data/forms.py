@@ -92,4 +92,30 @@ class NgramsForm(ExampleForm):
         return (heard * random.integers(0, 200, shape)).astype(np.float32)
 
 
+class SubwordsForm(ExampleForm):
+    """A row of numbers of sub-words [places], float32, with one label; a number is a name.
+
+    Args:
+        size: How many sub-words there are.
+    """
+
+    amounts = False
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
+        numbers = super().checked(x, classes=classes, where=where)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.size or (numbers % 1).any()):
+            raise ExamplesError(
+                f"{where}: x holds {numbers.min():g} to {numbers.max():g}, expected numbers of sub-words, "
+                f"0 to {self.size - 1}"
+            )
+        return numbers
+
+    def random(self, shape: Any, *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
+        # Few different ones, so that they meet.
+        return random.integers(0, min(self.size, 200), shape).astype(np.float32)
+
+
 AMOUNTS, WORDS, NGRAMS = ExampleForm(), WordsForm(), NgramsForm()

@@ -16,12 +16,11 @@ from fedstill_proto.package.subwords import CLASSES, EMBEDDING, MOST_SUBWORDS
 from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_server.data.examples import Examples
-from fedstill_server.data.forms import ExampleForm
+from fedstill_server.data.forms import ExampleForm, SubwordsForm
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.tasks import Answers, DeviceStep, DistillTask
 from fedstill_server.distill.text_tables import TextFiles, TextPairs, TextRows
-from fedstill_server.hugging_face.student import SubwordsForm
 from fedstill_server.hugging_face.tokenizer import SubwordTokenizer
 from fedstill_server.tasks.interface import PackageFiles
 

@@ -96,6 +96,10 @@ class FamilyRegistry(Registry[Family]):
         """Whether a family is neither built in nor a size of one that is."""
         return name not in _BUILT_IN and _sized(name) is None
 
+    def place_of(self, name: str) -> str:
+        """Where a family of one's own lies, as it was named; "" of all others."""
+        return self._places.get(name, "").partition(SEPARATOR)[0]
+
     def register(self, name: str, found: object) -> None:
         _check_free(name, where=self.kind)
         place = self._places.pop(name, None)  # what is said last holds

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from fedstill_proto.package.subwords import CLASSES, EMBEDDING, NEXT_TOKEN
 from torch import nn
 
-from fedstill_server.data.errors import ExamplesError
-from fedstill_server.data.forms import ExampleForm, WordsForm
+from fedstill_server.data.forms import SubwordsForm, WordsForm
 from fedstill_server.families.family import SUBWORDS, Family, Shape
 from fedstill_server.hugging_face.configuration import places_at_most, read_configuration, usual_answer
 from fedstill_server.hugging_face.errors import HubModelError
 from fedstill_server.hugging_face.opening import open_model
 from fedstill_server.hugging_face.reference import HubReference
-
-
-class SubwordsForm(ExampleForm):
-    """A row of numbers of sub-words [places], float32, with one label; a number is a name.
-
-    Args:
-        size: How many sub-words there are.
-    """
-
-    amounts = False
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
-        numbers = super().checked(x, classes=classes, where=where)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.size or (numbers % 1).any()):
-            raise ExamplesError(
-                f"{where}: x holds {numbers.min():g} to {numbers.max():g}, expected numbers of sub-words, "
-                f"0 to {self.size - 1}"
-            )
-        return numbers
-
-    def random(self, shape: Any, *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
-        # Few different ones, so that they meet.
-        return random.integers(0, min(self.size, 200), shape).astype(np.float32)
 
 
 class NextSubwordsForm(WordsForm):

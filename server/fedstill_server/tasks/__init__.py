@@ -41,6 +41,7 @@ TASKS: Registry[type[Task]] = Registry(
         "arrays": "fedstill_server.tasks.arrays:ArrayTask",
         "text": "fedstill_server.tasks.text.task:TextTask",
         "utterances": "fedstill_server.tasks.utterances.task:UtteranceTask",
+        "subwords": "fedstill_server.tasks.subwords.task:TextClassTask",
     },
     check=_task_class,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fedstill_proto.readers.columns import columns_of
-from fedstill_proto.readers.given import given_table, is_table
+from fedstill_proto.readers.given import GivenExamples, given_table, is_table
 from fedstill_proto.readers.tables import Table, joined, read_table
 
 from fedstill_sim.data.dealing import Dealing
@@ -25,10 +26,16 @@ def table_fleet(path: Path, reading: OwnDataOptions, dealing: Dealing) -> GivenF
     Raises:
         FedstillError: Naming the file, and the row or column that does not fit.
     """
+    tables, whole = read_tables(path)
+    return fleet_of_tables(path.name, tables, reading, dealing, whole=whole)
+
+
+def read_tables(path: Path) -> tuple[dict[str, Table], bool]:
+    """The tables of a file or folder by their names, and whether the one table is everybody's."""
     if path.is_file():
-        return fleet_of_tables(path.name, {path.stem: read_table(path)}, reading, dealing, whole=True)
+        return {path.stem: read_table(path)}, True
     files = sorted(file for file in path.iterdir() if is_table(file) and file.name != "families.csv")
-    return fleet_of_tables(path.name, {file.stem: read_table(file) for file in files}, reading, dealing)
+    return {file.stem: read_table(file) for file in files}, False
 
 
 def fleet_of_tables(
@@ -38,6 +45,7 @@ def fleet_of_tables(
     dealing: Dealing,
     *,
     whole: bool = False,
+    rows: Callable[[Table], GivenExamples] | None = None,
 ) -> GivenFleet:
     """The fleet of tables by name, of which "public" and "test" are everyone's.
 
@@ -47,6 +55,7 @@ def fleet_of_tables(
         reading: How they are read.
         dealing: How rows are dealt out that no device is named for.
         whole: Whether the one table is everybody's.
+        rows: What makes examples of a table, where its columns do not.
 
     Raises:
         FedstillError: Naming the file, and the row or column that does not fit.
@@ -79,24 +88,26 @@ def fleet_of_tables(
             )
             private[device] = table.part(kept.tolist())
             public.append(table.part(cut.tolist()))
-    columns = columns_of(
-        joined(public or list(private.values())), label=reading.label_column, missing=reading.missing
-    )
+    columns = None
+    if rows is None:
+        shown = joined(public or list(private.values()))
+        columns = columns_of(shown, label=reading.label_column, missing=reading.missing)
+        rows = partial(given_table, columns=columns)
     given = GivenFleet(
         name=name,
         description=f"{name}: {dealing.described(len(private), whole=whole and not reading.device_column)}",
         parts=(),
         devices=None,
-        public=given_table(joined(public), columns) if public else None,
-        test=given_table(joined(test), columns) if test else None,
+        public=rows(joined(public)) if public else None,
+        test=rows(joined(test)) if test else None,
         columns=columns,
     )
     if whole and not reading.device_column:
         (pool,) = private.values()
-        return fleet_of_pool(given_table(pool, columns), given, dealing)
+        return fleet_of_pool(rows(pool), given, dealing)
     dealing.refuse(name, devices=len(private))
     devices = [
-        GivenDevice(name=device, train=given_table(table, columns), family=families.get(device, ""))
+        GivenDevice(name=device, train=rows(table), family=families.get(device, ""))
         for device, table in private.items()
     ]
     return fleet_of_devices(devices, given, dealing)

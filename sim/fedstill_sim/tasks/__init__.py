@@ -29,6 +29,7 @@ SIMULATIONS: Registry[type[SimulatedTask]] = Registry(
         _ARRAYS: "fedstill_sim.tasks.arrays:ArraySimulation",
         "text": "fedstill_sim.tasks.text.simulation:TextSimulation",
         "utterances": "fedstill_sim.tasks.utterances.simulation:UtteranceSimulation",
+        "subwords": "fedstill_sim.tasks.subwords.simulation:TextClassSimulation",
     },
     check=_simulated_task,
 )

@@ -1,0 +1,1 @@
+"""Fleets of texts for models of Hugging Face, simulated."""
