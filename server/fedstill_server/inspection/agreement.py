@@ -1,8 +1,8 @@
 """How often student and teacher answer the same: overall, by class, and by slice of the test set.
 
-Slices are the classes, quarters by brightness (the mean of an example's values) and by the teacher's
-confidence, and the groups that the task names (writers, sites). The worst slice is the one of the lowest
-agreement among those of at least `LEAST_EXAMPLES` examples: fewer say nothing.
+Slices are the classes, quarters by brightness (the mean of an example's values; of names, by length) and by
+the teacher's confidence, and the groups that the task names (writers, sites). The worst slice is the one of
+the lowest agreement among those of at least `LEAST_EXAMPLES` examples: fewer say nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def agreement(
     teacher: FloatArray,
     *,
     groups: Sequence[str] | None = None,
+    lengths: np.ndarray | None = None,
 ) -> Agreement:
     """Compare student and teacher.
 
@@ -57,9 +58,10 @@ def agreement(
         student: Logits [n, classes].
         teacher: Logits [n, classes].
         groups: A name for each example, by which further slices are made.
+        lengths: How long each example is, where its values are names; None where they are amounts.
     """
     return agreement_of(
-        student.argmax(-1), teacher.argmax(-1), labels, _rows_of_slices(x, labels, teacher, groups)
+        student.argmax(-1), teacher.argmax(-1), labels, _rows_of_slices(x, labels, teacher, groups, lengths)
     )
 
 
@@ -91,10 +93,17 @@ def agreement_of(
 
 
 def _rows_of_slices(
-    x: FloatArray, labels: IntArray, teacher: FloatArray, groups: Sequence[str] | None
+    x: FloatArray,
+    labels: IntArray,
+    teacher: FloatArray,
+    groups: Sequence[str] | None,
+    lengths: np.ndarray | None,
 ) -> Mapping[str, np.ndarray]:
     slices = {f"class {c}": labels == c for c in range(teacher.shape[1])}
-    slices |= quarters("brightness", x.reshape(len(x), -1).mean(axis=1))
+    if lengths is not None:
+        slices |= quarters("length", lengths)
+    else:
+        slices |= quarters("brightness", x.reshape(len(x), -1).mean(axis=1))
     slices |= quarters("teacher's confidence", confidence(teacher))
     if groups is not None:
         named = np.array(groups)

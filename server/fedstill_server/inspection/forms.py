@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage
@@ -15,6 +16,7 @@ from fedstill_server.inspection.corruption import Answer
 from fedstill_server.inspection.options import DYNAMIC, FLOAT32, INT8, STATIC
 
 _CALIBRATION_ROWS = 256
+_ROWS_AT_ONCE = 256  # a transformer keeps much of each
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +71,10 @@ def answering(graph: bytes, *, threads: int = 1) -> Answer:
     session = opened(graph, threads=threads)
 
     def answer(x: FloatArray) -> FloatArray:
-        logits: FloatArray = session.run(["logits"], {"x": x})[0]
-        return logits
+        if len(x) <= _ROWS_AT_ONCE:
+            logits: FloatArray = session.run(["logits"], {"x": x})[0]
+            return logits
+        starts = range(0, len(x), _ROWS_AT_ONCE)
+        return np.concatenate([answer(x[start : start + _ROWS_AT_ONCE]) for start in starts])
 
     return answer

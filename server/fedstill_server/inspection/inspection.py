@@ -8,27 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.arrays import FloatArray
+import numpy as np
 from fedstill_proto.package.artifact import StudentPackage, load_student
 
 from fedstill_server.calibration import Calibration
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.subword_task import SubwordTask
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TeacherModel
 from fedstill_server.inspection.agreement import Agreement
-from fedstill_server.inspection.corruption import CorruptedAccuracy, corrupted_accuracies
+from fedstill_server.inspection.corruption import CorruptedAccuracy
 from fedstill_server.inspection.energy import Energy
+from fedstill_server.inspection.explaining import Explained, explained
 from fedstill_server.inspection.forms import GraphForm, answering, forms_of
 from fedstill_server.inspection.graph.cost import GraphCost
-from fedstill_server.inspection.judging import ClassJudge, Judge, Quality, judge_of
+from fedstill_server.inspection.judging.judges import judge_of
+from fedstill_server.inspection.judging.of_classes import ClassJudge
+from fedstill_server.inspection.judging.quality import Judge, Quality
 from fedstill_server.inspection.measuring import Speed, graph_cost, speed_of
 from fedstill_server.inspection.options import INT8, InspectOptions
-from fedstill_server.inspection.outliers import outlier_auroc
 from fedstill_server.inspection.parting.asking import ask_both
 from fedstill_server.inspection.parting.report import Parting
 from fedstill_server.inspection.speed.machine import Machine, this_machine
 from fedstill_server.inspection.stepping import StepSpeed, step_speed_of, streaming_package
-from fedstill_server.inspection.surrogate import Surrogate, surrogate
+from fedstill_server.inspection.surrogate import Surrogate
 from fedstill_server.inspection.tokens import TextFigures
 
 OnStage = Callable[[str, int, int], None]
@@ -44,8 +47,11 @@ class FormReport:
     Attributes:
         name: The form's.
         stored_bytes: Of its graph and weights in a package.
-        agreement: How often it and the float32 form have the same first choice.
-        plain: Its calibration as it is.
+        score: Its accuracy, or what the task has in its place.
+        agreement: How often it and the float32 form have the same first choice; of vectors, the same nearest
+            other example.
+        cosine: Of vectors, the mean cosine with those of the float32 form; None of others.
+        plain: Its calibration as it is; None of vectors.
         scaled: The same after temperature scaling.
         text: Of next tokens; None of classes.
         cost: What one example takes, by the graph.
@@ -55,8 +61,10 @@ class FormReport:
 
     name: str
     stored_bytes: int
+    score: float
     agreement: float
-    plain: Calibration
+    cosine: float | None
+    plain: Calibration | None
     scaled: Calibration | None
     text: TextFigures | None
     cost: GraphCost
@@ -75,14 +83,15 @@ class Inspection:
         package_bytes: The size of the package.
         package_parts: The bytes of each of its files.
         test_examples: How many examples it was tested on; of text, rows.
-        plain: Its calibration as it is; of text, by token.
+        score_name: What its score is: accuracy, or what the task has in its place.
+        plain: Its calibration as it is; of text, by token; None of vectors.
         scaled: The same after temperature scaling; None without examples to fit it on.
         scaling_examples: How many those were; of text, tokens.
-        corrupted: Accuracies under noise, blur and rotation, of examples that are amounts.
-        outliers: AUROC by kind of outlier, of examples that are amounts.
+        corrupted: Accuracies under noise, blur and rotation; of names, where some are left out.
+        outliers: AUROC by kind of outlier; none of text and vectors.
         agreement: With the teacher, if there is one.
         int8_agreement: How often the 8-bit graph and the float32 graph have the same first choice.
-        surrogate: A decision tree that imitates the student, of examples that are amounts.
+        surrogate: A decision tree that imitates the student; None of text and vectors.
         energy: What an answer costs; None where nothing was measured.
         forms: The forms of the graph, float32 first.
         machine: What speed and energy were measured on.
@@ -96,7 +105,8 @@ class Inspection:
     package_bytes: int
     package_parts: tuple[tuple[str, int], ...]
     test_examples: int
-    plain: Calibration
+    score_name: str
+    plain: Calibration | None
     scaled: Calibration | None
     scaling_examples: int
     corrupted: tuple[CorruptedAccuracy, ...]
@@ -155,6 +165,9 @@ def inspect_package(
             f"task {task.name} has {list(task.input_shape)} and {task.classes}{task.hint}"
         )
     machine = this_machine(threads=options.threads)
+    if isinstance(task, SubwordTask) and teacher is not None:
+        asked = teacher
+        task = task.compared_with(lambda x: asked.answer(x).logits)
     judge = judge_of(task, rows=options.rows)
     forms = forms_of(package, options.forms, task.public.x)
     told("asking its forms", 0, len(forms))
@@ -166,9 +179,10 @@ def inspect_package(
     plain, answer = reports[0], answering(forms[0].graph)
     told("comparing it with its teacher", 0, 0)
     agreement = None if teacher is None else judge.agreement(answer, teacher)
-    amounts = task.form.amounts and isinstance(judge, ClassJudge)
-    if amounts:
-        told("trying it with noise and outliers", 0, 0)
+    tried = Explained()
+    if isinstance(judge, ClassJudge):
+        told("changing what it reads", 0, 0)
+        tried = explained(answer, task, judge)
     return Inspection(
         task=task.name,
         family=manifest.family,
@@ -176,16 +190,15 @@ def inspect_package(
         package_bytes=sum(part.size_bytes for part in manifest.parts),
         package_parts=tuple((part.name, part.size_bytes) for part in manifest.parts),
         test_examples=judge.examples,
+        score_name=task.score_name,
         plain=plain.plain,
         scaled=plain.scaled,
         scaling_examples=qualities[plain.name].scaling_examples,
-        corrupted=tuple(corrupted_accuracies(answer, judge.x, judge.labels))
-        if amounts and isinstance(judge, ClassJudge)
-        else (),
-        outliers=tuple(outlier_auroc(answer, judge.x).items()) if amounts else (),
+        corrupted=tried.corrupted,
+        outliers=tried.outliers,
         agreement=agreement,
         int8_agreement=next((one.agreement for one in reports if one.name == INT8), None),
-        surrogate=_surrogate(answer, task, judge.x) if amounts else None,
+        surrogate=tried.surrogate,
         energy=None if plain.speed is None else plain.speed.energy,
         forms=tuple(reports),
         machine=machine,
@@ -194,10 +207,6 @@ def inspect_package(
         if teacher is None or not task.has_classes
         else ask_both(package, answer, task, teacher, rows=options.rows),
     )
-
-
-def _surrogate(answer: Callable[[FloatArray], FloatArray], task: DistillTask, x: FloatArray) -> Surrogate:
-    return surrogate(task.public.x, answer(task.public.x).argmax(-1), x, answer(x).argmax(-1))
 
 
 def _reports(
@@ -218,18 +227,19 @@ def _reports(
     reports = []
     for place, form in enumerate(forms):
         told(f"measuring {form.name}", place, len(forms))
-        quality = qualities[form.name]
+        quality, first = qualities[form.name], qualities[forms[0].name]
         speed = step = None
         if measured:
-            accuracy = quality.plain.accuracy
-            speed = speed_of(form, judge.x, accuracy=accuracy, seconds=alone, options=options)
+            speed = speed_of(form, judge.x, accuracy=quality.score, seconds=alone, options=options)
         if streaming is not None:
             step = step_speed_of(streaming, form.name, judge.x, seconds=_STEPS * seconds, options=options)
         reports.append(
             FormReport(
                 name=form.name,
                 stored_bytes=form.stored_bytes,
-                agreement=float((quality.first == qualities[forms[0].name].first).mean()),
+                score=quality.score,
+                agreement=float((quality.first == first.first).mean()),
+                cosine=_mean_cosine(quality, first),
                 plain=quality.plain,
                 scaled=quality.scaled,
                 text=quality.text,
@@ -239,3 +249,9 @@ def _reports(
             )
         )
     return reports
+
+
+def _mean_cosine(one: Quality, other: Quality) -> float | None:
+    if one.vectors is None or other.vectors is None:
+        return None
+    return float(np.einsum("nw,nw->n", one.vectors, other.vectors).mean())

@@ -33,7 +33,8 @@ def calibration_rows(forms: Sequence[FormReport]) -> list[tuple[str, ...]]:
     """Each form as it is, and scaled."""
     rows = []
     for form in forms:
-        rows.append(calibration_row(f"{form.name}, as it is", form.plain))
+        if form.plain is not None:
+            rows.append(calibration_row(f"{form.name}, as it is", form.plain))
         if form.scaled is not None:
             rows.append(calibration_row(f"{form.name}, temperature scaled", form.scaled))
     return rows

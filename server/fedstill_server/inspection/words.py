@@ -28,7 +28,7 @@ def text_of(it: Inspection) -> str:
     lines += _calibration_lines(it)
     lines += _cost_lines(it.forms[0])
     for form in it.forms:
-        lines += _form_lines(form)
+        lines += _form_lines(form, it.score_name)
     for one in it.corrupted:
         lines.append(f"{one.corruption:14s} {one.severity:g} {one.unit}: accuracy {percent(one.accuracy)}")
     lines += [f"outliers       {kind}: AUROC {auroc:.3f}" for kind, auroc in it.outliers]
@@ -43,6 +43,8 @@ def text_of(it: Inspection) -> str:
 
 def _calibration_lines(it: Inspection) -> Iterator[str]:
     one = it.plain
+    if one is None:
+        return
     yield (
         f"as it is       accuracy {percent(one.accuracy)}, ECE {percent(one.ece)}, Brier {one.brier:.3f}, "
         f"log-likelihood {-one.negative_log_likelihood:.3f}"
@@ -86,11 +88,16 @@ def _cost_lines(form: FormReport) -> Iterator[str]:
         yield f"  not counted  {names}"
 
 
-def _form_lines(form: FormReport) -> Iterator[str]:
-    quality = f"accuracy {percent(form.plain.accuracy)}, ECE {percent(form.plain.ece)}"
+def _form_lines(form: FormReport, score_name: str) -> Iterator[str]:
+    quality = f"{score_name} {percent(form.score)}"
+    if form.plain is not None:
+        quality += f", ECE {percent(form.plain.ece)}"
     if form.text is not None:
         quality = f"perplexity {form.text.perplexity:.2f}, {quality}, among three {percent(form.text.top3)}"
-    yield f"{form.name:14s} {quality}; {form.stored_bytes:,d} B, {percent(form.agreement)} as float32"
+    same = f"{percent(form.agreement)} as float32"
+    if form.cosine is not None:
+        same = f"nearest text {same}, mean cosine {form.cosine:.4f}"
+    yield f"{form.name:14s} {quality}; {form.stored_bytes:,d} B, {same}"
     cost = form.cost
     yield (
         f"  memory       weights {cost.weights_bytes:,d} B, activations {cost.activations_bytes:,d} B at once"

@@ -110,7 +110,7 @@ def summaries_of(points: Sequence[SweepPoint]) -> list[SizeSummary]:
                 accuracy_high=min(high, 1.0),
                 loss=loss,
                 loss_low=max(loss_low, 0.0),
-                loss_high=loss_high,
+                loss_high=loss_high if first.perplexity is not None else min(loss_high, 1.0),
                 parameters=first.parameters,
                 outside_tables=first.outside_tables,
                 flops=first.flops,

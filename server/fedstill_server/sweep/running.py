@@ -23,6 +23,8 @@ from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.run import distil_task, open_distillation
 from fedstill_server.distill.scoring import teacher_accuracy
 from fedstill_server.distill.stage_runner import StageRunner
+from fedstill_server.distill.subword_request import open_subwords
+from fedstill_server.distill.subword_task import SubwordTask
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TeacherModel
 from fedstill_server.families import FAMILIES
@@ -96,34 +98,68 @@ def run_sweep(
     sizes = sizes_of(options.family, widths=options.widths, depths=options.depths)
     names = FAMILIES.named([size.family for size in sizes], where="--family")
     out.mkdir(parents=True, exist_ok=True)
-    _check_same(out, request, options)
+    asked = _asked(request, options)
+    _check_same(out, asked)
     told("opening the task and the teacher", 0, 0)
     request, task, teacher = open_distillation(
         replace(request, family=sizes[0].family), StageRunner(folder=out / "teacher")
     )
+    task = _compared(task, teacher)
     taught = None if teacher is None else teacher_accuracy(teacher, task)
-    machine, points = this_machine(), []
-    order = [
-        (seed, size, name) for seed in range(options.seeds) for size, name in zip(sizes, names, strict=True)
+    planned = [
+        _planned(request, task, teacher, size, name, first=size is sizes[0])
+        for size, name in zip(sizes, names, strict=True)
     ]
+    machine, points = this_machine(), []
+    order = [(seed, one) for seed in range(options.seeds) for one in planned]
     latencies: dict[str, float] = {}
-    for done, (seed, size, name) in enumerate(order):
+    for done, (seed, one) in enumerate(order):
         told("distilling students", done, len(order))
-        folder = out / "points" / f"{name}-{seed}"
-        point = _point(request, task, teacher, size, seed, folder, options, latencies)
-        points.append(point)
+        points.append(_point(one, teacher, seed, out, options, latencies))
         sweep = _summed(request, task, taught, machine, points, len(order), options)
-        _write(out, request, options, sweep)
+        _write(out, asked, sweep)
     told("distilling students", len(order), len(order))
     return sweep
 
 
-def _check_same(out: Path, request: DistillRequest, options: SweepOptions) -> None:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Planned:
+    """A size with what its students are asked for and learn."""
+
+    size: Size
+    name: str
+    request: DistillRequest
+    task: DistillTask
+
+
+def _planned(
+    request: DistillRequest,
+    task: DistillTask,
+    teacher: TeacherModel | None,
+    size: Size,
+    name: str,
+    *,
+    first: bool,
+) -> _Planned:
+    """A size's own request; a student of sub-words has a task of its own, by what its configuration says."""
+    if isinstance(task, SubwordTask) and not first:
+        request, own = open_subwords(replace(request, family=size.family))
+        task = _compared(own, teacher)
+    elif not isinstance(task, SubwordTask):
+        request = replace(request, family=size.family)
+    return _Planned(size=size, name=name, request=request, task=task)
+
+
+def _compared(task: DistillTask, teacher: TeacherModel | None) -> DistillTask:
+    """The task with what its students are tested by, where that is the teacher's own answers."""
+    if not isinstance(task, SubwordTask) or teacher is None:
+        return task
+    return task.compared_with(lambda x: teacher.answer(x).logits)
+
+
+def _check_same(out: Path, asked: dict[str, Any]) -> None:
     path = out / RECORD_FILE
-    if not path.is_file():
-        return
-    asked = read_sealed_json(path).get("asked")
-    if asked != _asked(request, options):
+    if path.is_file() and read_sealed_json(path).get("asked") != asked:
         raise SweepError(
             f"--out: {out} holds another sweep ({path}); give another folder, or ask for the same: only "
             "--seeds may be larger"
@@ -139,23 +175,24 @@ def _asked(request: DistillRequest, options: SweepOptions) -> dict[str, Any]:
 
 
 def _point(
-    request: DistillRequest,
-    task: DistillTask,
+    planned: _Planned,
     teacher: TeacherModel | None,
-    size: Size,
     seed: int,
-    folder: Path,
+    out: Path,
     options: SweepOptions,
     latencies: dict[str, float],
 ) -> SweepPoint:
     """One student: read, where it is there already."""
+    size, task = planned.size, planned.task
+    folder = out / "points" / f"{planned.name}-{seed}"
     record = folder / POINT_FILE
     if record.is_file():
         point = from_json(SweepPoint, read_sealed_json(record), where=str(record))
         latencies.setdefault(size.family, point.latency_us)
         return point
     began = time.perf_counter()
-    asked = replace(request, family=size.family, plan=replace(request.plan, seed=request.plan.seed + seed))
+    plan = planned.request.plan
+    asked = replace(planned.request, plan=replace(plan, seed=plan.seed + seed))
     folder.mkdir(parents=True, exist_ok=True)
     outcome = distil_task(
         replace(asked, teacher=()), task, folder, teachers=() if teacher is None else (teacher,)
@@ -227,9 +264,8 @@ def curves_of(points: Sequence[SweepPoint]) -> tuple[CapacityCurve, ...]:
     return tuple(curves)
 
 
-def _write(out: Path, request: DistillRequest, options: SweepOptions, sweep: Sweep) -> None:
+def _write(out: Path, asked: dict[str, Any], sweep: Sweep) -> None:
     from fedstill_server.sweep.page import write_sweep_page
 
-    document = {"asked": _asked(request, options), **sweep.to_json()}
-    write_sealed_json(out / RECORD_FILE, document)
+    write_sealed_json(out / RECORD_FILE, {"asked": asked, **sweep.to_json()})
     write_sweep_page(sweep, out / PAGE_FILE)

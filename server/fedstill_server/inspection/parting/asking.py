@@ -19,7 +19,9 @@ from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TeacherModel
 from fedstill_server.inspection.agreement import quarters
 from fedstill_server.inspection.corruption import Answer
-from fedstill_server.inspection.judging import Judge, TextJudge, judge_of
+from fedstill_server.inspection.judging.judges import judge_of
+from fedstill_server.inspection.judging.of_text import TextJudge
+from fedstill_server.inspection.judging.quality import Judge
 from fedstill_server.inspection.parting.differences import Differences, differences
 from fedstill_server.inspection.parting.report import Parting, parting_of
 from fedstill_server.inspection.tokens import fitting_tokens

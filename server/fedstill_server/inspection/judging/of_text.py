@@ -1,24 +1,21 @@
-"""How good one form of a student is on a task's test examples: of classes, and of next tokens."""
+"""Judges by the next token in each place of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
-from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, WordList
 
-from fedstill_server.calibration import Calibration, calibration, fitted_temperature
+from fedstill_server.calibration import fitted_temperature
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TeacherModel
-from fedstill_server.inspection.agreement import Agreement, agreement, agreement_of, quarters
+from fedstill_server.inspection.agreement import Agreement, agreement_of, quarters
 from fedstill_server.inspection.corruption import Answer
+from fedstill_server.inspection.judging.quality import Quality, spread
 from fedstill_server.inspection.tokens import (
     Bools,
-    TextFigures,
     fitting_tokens,
     slices_of_tokens,
     text_figures,
@@ -29,92 +26,13 @@ _TEXT_VALUES = 1 << 28  # logits that a form of a student of text is judged by: 
 _FEWEST_ROWS = 16
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Quality:
-    """How good a form is.
-
-    Attributes:
-        plain: Its calibration as it is.
-        scaled: The same after temperature scaling; None without examples to fit it on.
-        scaling_examples: How many those were; of text, tokens.
-        first: Its first choices [n], of examples or of tokens.
-        text: Of next tokens; None of classes.
-    """
-
-    plain: Calibration
-    scaled: Calibration | None
-    scaling_examples: int
-    first: IntArray
-    text: TextFigures | None = None
-
-
-class Judge(Protocol):
-    """The test examples, and what is asked about them."""
-
-    examples: int
-    x: FloatArray
-
-    def quality(self, answer: Answer) -> Quality:
-        """How good a form is."""
-
-    def agreement(self, student: Answer, teacher: TeacherModel) -> Agreement:
-        """How often a student and the teacher answer the same."""
-
-
-def judge_of(task: DistillTask, *, rows: int = 0) -> Judge:
-    """What judges students of a task.
-
-    Args:
-        task: The task.
-        rows: Test examples at most; 0 is all, and of text as many as take seconds.
-    """
-    if task.places > 1:
-        return TextJudge(task, rows)
-    return ClassJudge(task, rows)
-
-
-def _spread(count: int, most: int) -> IntArray:
-    """Places of `most` of so many rows, spread over all; 0 is all."""
-    if not most or most >= count:
-        return np.arange(count)
-    return np.linspace(0, count - 1, most).astype(np.int64)
-
-
-class ClassJudge:
-    """Judges by one label for each example."""
-
-    def __init__(self, task: DistillTask, rows: int) -> None:
-        assert task.test.y is not None
-        chosen = _spread(len(task.test), rows)
-        self.x, self.labels = task.test.x[chosen], task.test.y[chosen]
-        self.examples = len(chosen)
-        self._groups = None if task.test_groups is None else [task.test_groups[row] for row in chosen]
-        self._held_out = task.validation
-
-    def quality(self, answer: Answer) -> Quality:
-        logits = answer(self.x)
-        fit, scaled = self._held_out, None
-        if fit.y is not None and len(fit):
-            scaled = calibration(logits, self.labels, temperature=fitted_temperature(answer(fit.x), fit.y))
-        return Quality(
-            plain=calibration(logits, self.labels),
-            scaled=scaled,
-            scaling_examples=len(fit) if scaled is not None else 0,
-            first=logits.argmax(-1),
-        )
-
-    def agreement(self, student: Answer, teacher: TeacherModel) -> Agreement:
-        theirs = teacher.answer(self.x).logits
-        return agreement(self.x, self.labels, student(self.x), theirs, groups=self._groups)
-
-
 class TextJudge:
-    """Judges by the next token in each place of rows."""
+    """Rows [n, S] and the token that comes next in each place [n, S]."""
 
     def __init__(self, task: DistillTask, rows: int) -> None:
         assert task.test.y is not None
         most = rows or max(_FEWEST_ROWS, _TEXT_VALUES // (task.places * task.classes))
-        chosen = _spread(len(task.test), most)
+        chosen = spread(len(task.test), most)
         self.x, self.labels = task.test.x[chosen], task.test.y[chosen]
         self.examples, self.of_rows = len(chosen), len(task.test)
         self._task = task
@@ -151,8 +69,10 @@ class TextJudge:
             logits, labels = fitting_tokens(answer, fit.x, fit.y)
             fitted, temperature = len(labels), fitted_temperature(logits, labels)
             scaled = token_answers(answer, self.x, self.labels, temperature=temperature).calibration()
+        plain = asked.calibration()
         return Quality(
-            plain=asked.calibration(),
+            score=plain.accuracy,
+            plain=plain,
             scaled=scaled,
             scaling_examples=fitted,
             first=asked.first,
