@@ -105,12 +105,12 @@ def _form_lines(form: FormReport, score_name: str) -> Iterator[str]:
         + ("" if form.speed is None else f"{_mb(form.speed.resident.peak_bytes)} at most")
     )
     if form.speed is not None:
-        yield from _speed_lines(form.speed)
+        yield from _speed_lines(form.speed, score_name)
     if form.step is not None:
         yield from _step_lines(form.step)
 
 
-def _speed_lines(speed: Speed) -> Iterator[str]:
+def _speed_lines(speed: Speed, score_name: str) -> Iterator[str]:
     yield f"  an answer    {latency_line(speed.latency)}"
     if speed.loaded is not None:
         yield f"  under load   {latency_line(speed.loaded)}"
@@ -120,7 +120,7 @@ def _speed_lines(speed: Speed) -> Iterator[str]:
     yield (
         f"  energy       {energy.microjoules_per_answer:.1f} uJ an answer ({energy.how}); "
         f"{energy.cpu_microseconds_per_answer:.1f} us of CPU; {efficiency.answers_per_joule:,.0f} answers a "
-        f"joule, {efficiency.right_answers_per_joule:,.0f} right ones; accuracy a watt "
+        f"joule, {efficiency.right_answers_per_joule:,.0f} right ones; {score_name} a watt "
         f"{efficiency.accuracy_per_watt:.3f}"
     )
     price = speed.price
