@@ -21,6 +21,7 @@ class VectorJudge:
     def __init__(self, task: SubwordTask, rows: int) -> None:
         chosen = spread(len(task.test), min(rows or _MOST_ROWS, _MOST_ROWS))
         self.x, self.examples = task.test.x[chosen], len(chosen)
+        self.labels: IntArray = np.zeros(0, np.int64)
         self._task = task
         if self.examples < 2:
             raise DistillError(f"task: {task.name}: {self.examples} texts to test on; give two or more")

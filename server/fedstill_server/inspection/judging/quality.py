@@ -39,10 +39,17 @@ class Quality:
 
 
 class Judge(Protocol):
-    """The test examples, and what is asked about them."""
+    """The test examples, and what is asked about them.
+
+    Attributes:
+        examples: How many there are.
+        x: The examples [n, *shape].
+        labels: Their labels [n], or the next tokens [n, S]; none of vectors.
+    """
 
     examples: int
     x: FloatArray
+    labels: IntArray
 
     def quality(self, answer: Answer) -> Quality:
         """How good a form is."""
