@@ -57,7 +57,7 @@ class Mixture:
 def gathered(mixture: Mixture, *, seed: int) -> list[str]:
     """Different texts of all kinds, in a random order."""
     random = np.random.default_rng(seed)
-    documentation = sorted({text for name in ("", *PACKAGES) for text in documented(name) if is_prose(text)})
+    documentation = sorted({text for name in PACKAGES for text in documented(name) if is_prose(text)})
     kinds = [
         _some(documentation, mixture.documentation, random),
         _some(_plays(), mixture.plays, random),

@@ -24,6 +24,7 @@ from fedstill_server.distill.sub_words import cut, heard_places, order_by_length
 from fedstill_server.distill.teachers import TorchTeacher  # noqa: E402
 from fedstill_server.distill.technique import Technique  # noqa: E402
 from fedstill_server.families import FAMILIES, build_student  # noqa: E402
+from fedstill_server.hugging_face.initialization import chosen_layers  # noqa: E402
 from fedstill_server.hugging_face.network import SentenceNetwork  # noqa: E402
 from fedstill_server.losses import hidden_state_loss  # noqa: E402
 
@@ -177,3 +178,10 @@ def test_what_is_no_transformer_is_told(bert: str) -> None:
                 plan=replace(asked.plan, by_length=True),
             )
         )
+
+
+def test_layers_from_end_to_end_are_those_of_distilbert() -> None:
+    assert chosen_layers(12, 6, choice="ends") == (0, 2, 4, 7, 9, 11)
+    assert chosen_layers(6, 3, choice="ends") == (0, 3, 5)
+    assert chosen_layers(6, 3) == (1, 3, 5)
+    assert chosen_layers(6, 1, choice="ends") == (5,)

@@ -1,7 +1,8 @@
 """A student's first weights: those of a teacher's layers, as DistilBERT began (Sanh et al. 2019, 1910.01108).
 
 Of n layers of a teacher m are chosen: spread evenly, so that of 6 layers 3 are the second, the fourth and the
-sixth; or the first m. What stands outside the layers is taken as it is where the shapes agree.
+sixth; from end to end, which are the first, the fourth and the sixth, and of 12 layers the 6 that DistilBERT
+took; or the first m. What stands outside the layers is taken as it is where the shapes agree.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from fedstill_server.hugging_face.errors import HubModelError
 from fedstill_server.hugging_face.parts import parts_of
-from fedstill_server.hugging_face.reference import EVENLY
+from fedstill_server.hugging_face.reference import ENDS, EVENLY, FIRST
 
 
 def chosen_layers(teacher: int, student: int, *, choice: str = EVENLY) -> tuple[int, ...]:
@@ -23,9 +24,14 @@ def chosen_layers(teacher: int, student: int, *, choice: str = EVENLY) -> tuple[
     Args:
         teacher: The teacher's number of layers.
         student: The student's.
-        choice: "evenly" or "first".
+        choice: "evenly", "ends" or "first".
     """
-    if student >= teacher or choice != EVENLY:
+    if choice == ENDS and 1 < student < teacher:
+        # Halves are rounded up.
+        return tuple(
+            (2 * place * (teacher - 1) + student - 1) // (2 * (student - 1)) for place in range(student)
+        )
+    if student >= teacher or choice == FIRST:
         return tuple(min(place, teacher - 1) for place in range(student))
     return tuple(-(-teacher * (place + 1) // student) - 1 for place in range(student))
 

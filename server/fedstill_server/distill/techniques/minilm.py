@@ -77,12 +77,12 @@ class _Term(Term):
         }
         losses = [
             self_attention_relation_loss(
-                (student[one], student[other]),
-                (teacher[one], teacher[other]),
+                (student[pair[0]], student[pair[1]]),
+                (teacher[pair[0]], teacher[pair[1]]),
                 heads=self.heads,
                 mask=step.places,
             )
-            for one, other in self.relations
+            for pair in self.relations
         ]
         return torch.stack(losses).mean()
 
