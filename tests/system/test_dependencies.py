@@ -37,9 +37,11 @@ class Layer:
 EVERY_EXTRA = tuple(sorted(PROJECT["optional-dependencies"]))
 LAYERS = {
     "fedstill": Layer(on_use=tuple(extra for extra in EVERY_EXTRA if extra not in ("dev", "docs"))),
-    "fedstill_proto": Layer(on_use=("data",)),
+    "fedstill_proto": Layer(on_use=("data", "subwords")),
     "fedstill_client": Layer(on_use=("encrypted", "metrics", "wyoming")),
-    "fedstill_server": Layer(always=("server",), on_use=("assistant", "console", "keyboard", "tensorboard")),
+    "fedstill_server": Layer(
+        always=("server",), on_use=("assistant", "console", "keyboard", "tensorboard", "transformers")
+    ),
     "fedstill_server/console": Layer(always=("console",), on_use=("otel",)),
     "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "keyboard", "mlflow", "tensorboard")),
     "examples": Layer(always=("examples", "sim")),

