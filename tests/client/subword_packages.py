@@ -12,13 +12,15 @@ import torch
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.subwords import Subwords
 from fedstill_proto.subwords.reader import SubwordReader
 from fedstill_server.export import ArtifactOptions
+from fedstill_server.export.student import export_student
+from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.interface import PackageFiles
 from torch import Tensor, nn
 
 import fedstill as fs
@@ -50,13 +52,9 @@ FAMILY = "word-bag"
 family_of_student(fs.Student(WordBag, name=FAMILY))
 
 
-def reader(words: tuple[str, ...] = WORDS) -> SubwordReader:
-    return SubwordReader(tokenizer_file(words), places=PLACES, pad=PAD)
-
-
 @functools.cache
 def embedding_package(version: int = 1, *, words: tuple[str, ...] = WORDS) -> StudentPackage:
-    """A student whose vector of a text counts its words: each has a place of its own."""
+    """A student whose vector of a text counts its words, each in a place of its own; it learns nothing."""
     table = np.eye(SIZE, dtype=np.float32)
     table[: len(SPECIAL)] = 0
     weights = {
@@ -64,11 +62,13 @@ def embedding_package(version: int = 1, *, words: tuple[str, ...] = WORDS) -> St
         "output.weight": np.eye(SIZE, dtype=np.float32),
         "output.bias": np.zeros(SIZE, np.float32),
     }
-    return _package(weights, SIZE, "embedding", version, words)
+    manifest, graph = export_student(family=FAMILY, input_shape=(PLACES,), classes=SIZE, parameters=weights)
+    manifest = replace(manifest, package_version=version, subwords=_subwords("embedding"))
+    return StudentPackage(manifest, graph, weights, tokenizer=tokenizer_file(words))
 
 
 @functools.cache
-def classifier_package(version: int = 1, *, sure: float = 2.0) -> StudentPackage:
+def classifier_package(*, sure: float = 2.0) -> StudentPackage:
     """A student that takes half of the first eight words for food, and the others for a place."""
     table = np.zeros((SIZE, SIZE), np.float32)
     table[len(SPECIAL) : len(SPECIAL) + 4, 0] = 10
@@ -76,8 +76,31 @@ def classifier_package(version: int = 1, *, sure: float = 2.0) -> StudentPackage
     head = np.zeros((2, SIZE), np.float32)
     head[0, 0] = head[1, 1] = sure
     weights = {"table.weight": table, "output.weight": head, "output.bias": np.zeros(2, np.float32)}
-    package = _package(weights, 2, "classes", version, WORDS)
-    return replace(package, manifest=replace(package.manifest, class_names=CLASSES))
+    return replace(_trainable(), parameters=weights)
+
+
+@functools.cache
+def _trainable() -> StudentPackage:
+    weights = initial_parameters(FAMILY, (PLACES,), 2, 0)
+    options = ArtifactOptions(
+        family=FAMILY,
+        input_shape=(PLACES,),
+        classes=2,
+        optimizer=Optimizer.ADAMW,
+        soft_labels="dense",
+        stack_size=1,
+        step_rows=8,
+    )
+    public = SubwordReader(tokenizer_file(WORDS), places=PLACES, pad=PAD).rows(
+        [" ".join(WORDS[start:]) for start in range(6)]
+    )
+    files = PackageFiles(tokenizer=tokenizer_file(WORDS), subwords=_subwords("classes"))
+    package = package_of(options, weights, package_version=1, public_x=public, files=files)
+    return replace(package, manifest=replace(package.manifest, parts=(), class_names=CLASSES))
+
+
+def _subwords(answer: str) -> Subwords:
+    return Subwords(places=PLACES, pad=PAD, size=SIZE, library=tokenizers.__version__, answer=answer)
 
 
 def home_of(folder: Path, package: StudentPackage) -> AgentHome:
@@ -88,25 +111,3 @@ def home_of(folder: Path, package: StudentPackage) -> AgentHome:
     with PrivateStore.create(home) as store:
         install(home, store, package)
     return home
-
-
-def _package(
-    weights: Parameters, classes: int, answer: str, version: int, words: tuple[str, ...]
-) -> StudentPackage:
-    options = ArtifactOptions(
-        family=FAMILY,
-        input_shape=(PLACES,),
-        classes=classes,
-        optimizer=Optimizer.ADAMW,
-        soft_labels="dense",
-        stack_size=1,
-        step_rows=8,
-    )
-    public = reader(words).rows([" ".join(words[start:]) for start in range(6)])
-    package = package_of(options, weights, package_version=version, public_x=public)
-    described = Subwords(places=PLACES, pad=PAD, size=SIZE, library=tokenizers.__version__, answer=answer)
-    return replace(
-        package,
-        manifest=replace(package.manifest, subwords=described),
-        tokenizer=tokenizer_file(words),
-    )

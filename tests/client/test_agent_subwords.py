@@ -5,33 +5,41 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import AgentError
+from fedstill_client.agent_types import AgentError, AgentRefused
 from fedstill_client.cli import app
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install
 from fedstill_client.packages.operators import check_package
+from fedstill_client.service.client import AgentClient
+from fedstill_client.service.endpoint import serving_lock
+from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import load_student, save_package
 from fedstill_proto.package.constraints.constraints import Constraints
+from fedstill_proto.subwords.reader import SubwordReader
+from fedstill_proto.text.intents import ScoredIntent
 from typer.testing import CliRunner
 
+from tests.client.recording_agent import short_home
 from tests.client.subword_packages import (
     FAMILY,
+    PLACES,
     WORDS,
     classifier_package,
     embedding_package,
     home_of,
-    reader,
 )
-from tests.client.subword_samples import tokenizer_file
+from tests.client.subword_samples import PAD, tokenizer_file
 
+READER = SubwordReader(tokenizer_file(WORDS), places=PLACES, pad=PAD)
 FOOD, PLACE = "milk bread butter", "the key is under the stone"
 
 
@@ -52,7 +60,7 @@ def test_a_text_is_what_its_row_is(tmp_path: Path) -> None:
         by_hand = 1 / (1 + np.exp(-12))
         answers = agent.predict([FOOD])
         np.testing.assert_allclose(answers, [[by_hand, 1 - by_hand]], rtol=1e-5, atol=1e-7)
-        np.testing.assert_array_equal(answers, agent.predict(reader().rows([FOOD])))
+        np.testing.assert_array_equal(answers, agent.predict(READER.rows([FOOD])))
         understood = agent.predict_text(PLACE)
         assert (understood.intent, understood.sure) == ("place", True)
         assert [each.name for each in understood.intents] == ["place", "food"]
@@ -203,6 +211,31 @@ def test_the_memory_by_its_commands(tmp_path: Path) -> None:
     assert [one["id"] for one in printed("memory", "list", *at)["memories"]] == [3]  # type: ignore[attr-defined]
     shown = CliRunner().invoke(app, ["memory", "ask", "gate", *at])
     assert "the garden gate" in shown.stdout
+
+
+def test_apps_keep_texts_and_find_them() -> None:
+    with short_home() as made:
+        home = home_of(made.folder, embedding_package())
+        with (
+            serving_lock(home) as address,
+            Agent.open(home.folder) as agent,
+            running(agent, address, home.socket, threading.Event()),
+            AgentClient(home.folder) as client,
+        ):
+            np.testing.assert_array_equal(client.embed([FOOD]), agent.embed([FOOD]))
+            assert client.memory.add([PLACE, FOOD], label="note", source="app") == (1, 2)
+            assert client.memory.add("gate garden") == (3,)
+            assert client.memory.ask("where is the key", 2) == agent.memory.ask("where is the key", 2)
+            assert client.memory.ask("milk").classes == (ScoredIntent("note", 1.0),)
+            assert client.memory.list() == agent.memory.list()
+            assert [one.id for one in client.memory.list(source="app")] == [2, 1]
+            assert client.memory.facts() == agent.memory.facts()
+            assert client.memory.forget(source="app") == 2
+            with pytest.raises(AgentRefused, match="holds no sub-word"):
+                client.memory.ask(" ")
+            with pytest.raises(AgentRefused, match="one of them"):
+                client.memory.forget()
+            assert client.memory.forget(everything=True) == 1
 
 
 # Who has no tokenizers, and packages that are wrong
