@@ -344,7 +344,8 @@ def _codecs(asked: RunOptions, facts: FleetFacts, method: Method) -> tuple[SoftL
     """The codecs of the answers and of what a task carries."""
     both = SoftLabelCodec(Encoding(_chosen(asked.encoding, Encoding.UINT8.value)), asked.top_k or 0)
     of_words = facts.task.form.labels is Labels.EACH_PLACE
-    suited, down = method.defaults.uplink, method.usual_downlink or both
+    suited = facts.task.usual_codec or method.defaults.uplink
+    down = method.usual_downlink or both
     if not of_words:
         suited, down = (usual_codec(codec, facts.classes, facts.target) for codec in (suited, down))
     uplink = both if asked.encoding is not None else suited

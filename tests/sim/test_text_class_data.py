@@ -10,6 +10,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.request import RequestError, RunRequest
 
+from tests.server.hub_models import SIZE, configuration, save_tokenizer
 from tests.server.labelled_texts import colours_table, tiny_model
 
 pytest.importorskip("transformers", reason="models of Hugging Face need fedstill[server]")
@@ -57,3 +58,24 @@ def test_what_does_not_suit_is_refused(folder: Path) -> None:
         _ = RunRequest(data=str(table), families=(f"hf:{folder / 'tiny'}", "mlp-8"))
     with pytest.raises(RequestError, match="--engine"):
         asked(folder, str(table), engine="flower")
+
+
+def test_writers_are_devices_of_next_sub_words(folder: Path) -> None:
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_config(
+        configuration("gpt2", layers=1, n_embd=8, n_head=1, n_positions=16, eos_token_id=0)
+    )
+    model.save_pretrained(folder / "gpt")
+    save_tokenizer(folder / "gpt")
+    writers = folder / "writers"
+    writers.mkdir()
+    for name in ("anna", "ben", "public"):
+        (writers / f"{name}.txt").write_text("the red cat runs here\nthe blue dog sleeps there\n" * 20)
+    request = RunRequest(data=str(writers), families=(f"hf:{folder / 'gpt'}",))
+    assert (request.task_name, request.method) == ("next-subwords", "next-words")
+    data = requested_data(request)
+    assert (data.devices, data.classes, data.label_shape) == (2, SIZE, (16,))
+    assert data.x.dtype == np.int64
+    # 32 texts of five sub-words to learn from, each behind a separator: 191 pairs, in rows of 16.
+    assert data.train.counts.tolist() == [11, 11]

@@ -32,12 +32,15 @@ class ExampleForm:
         amounts: Whether numbers have distances, so that noise on them and means of them are meaningful.
         tables: Parameters of a student with a row for each class, of which a training step reads those that
             its batch names. A form without any has classes that are few enough for every step.
+        stacks: Whether steps of several devices are worth being one run: of networks that fill a processor
+            by themselves they are not, and a graph for each number of devices would take long to make.
     """
 
     labels: ClassVar[Labels] = Labels.ONE
     input_type: ClassVar[str] = "float32"
     amounts: ClassVar[bool] = True
     tables: ClassVar[tuple[str, ...]] = ()
+    stacks: ClassVar[bool] = True
 
     def label_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of one example's labels: () is one class."""
@@ -69,6 +72,7 @@ class WordsForm(ExampleForm):
     input_type = "int64"
     amounts = False
     tables = ("embedding.weight",)
+    stacks = False
 
     def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
         if x.dtype.kind not in "iu":
@@ -100,6 +104,7 @@ class SubwordsForm(ExampleForm):
     """
 
     amounts = False
+    stacks = False
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -116,6 +121,12 @@ class SubwordsForm(ExampleForm):
     def random(self, shape: Any, *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
         # Few different ones, so that they meet.
         return random.integers(0, min(self.size, 200), shape).astype(np.float32)
+
+
+class NextSubwordsForm(WordsForm):
+    """A row of sub-words, int64, each labelled with the one that comes next; every step sees them all."""
+
+    tables = ()
 
 
 AMOUNTS, WORDS, NGRAMS = ExampleForm(), WordsForm(), NgramsForm()

@@ -20,8 +20,9 @@ Shape = tuple[int, ...]
 
 ARRAYS, TEXT, UTTERANCES = "arrays", "text", "utterances"
 """The tasks that built-in families are of."""
-SUBWORDS = "subwords"
-"""The task of families that are models of Hugging Face: texts as rows of sub-words."""
+SUBWORDS, NEXT_SUBWORDS = "subwords", "next-subwords"
+"""The tasks of families that are models of Hugging Face: texts as rows of sub-words, with classes or vectors,
+and with the sub-word that comes next at each place."""
 FORMS = {ARRAYS: AMOUNTS, TEXT: WORDS, UTTERANCES: NGRAMS}
 """What examples of these tasks are."""
 

@@ -8,18 +8,12 @@ from pathlib import Path
 from fedstill_proto.package.subwords import CLASSES, EMBEDDING, NEXT_TOKEN
 from torch import nn
 
-from fedstill_server.data.forms import SubwordsForm, WordsForm
-from fedstill_server.families.family import SUBWORDS, Family, Shape
+from fedstill_server.data.forms import NextSubwordsForm, SubwordsForm
+from fedstill_server.families.family import NEXT_SUBWORDS, SUBWORDS, Family, Shape
 from fedstill_server.hugging_face.configuration import places_at_most, read_configuration, usual_answer
 from fedstill_server.hugging_face.errors import HubModelError
 from fedstill_server.hugging_face.opening import open_model
 from fedstill_server.hugging_face.reference import HubReference
-
-
-class NextSubwordsForm(WordsForm):
-    """A row of sub-words, int64, each labelled with the one that comes next; every step sees them all."""
-
-    tables = ()
 
 
 def hub_family(place: str, *, where: str = "student family") -> Family:
@@ -53,8 +47,9 @@ def _family(reference: HubReference, state: object, where: str) -> Family:
             raise HubModelError(f"{name}: it knows {size} sub-words, and not {classes}")
         return _network(reference, state, answer, classes)
 
-    form = NextSubwordsForm() if answer == NEXT_TOKEN else SubwordsForm(size)
-    return Family(build, SUBWORDS, form)
+    if answer == NEXT_TOKEN:
+        return Family(build, NEXT_SUBWORDS, NextSubwordsForm())
+    return Family(build, SUBWORDS, SubwordsForm(size))
 
 
 def _of_students(answer: str) -> str:

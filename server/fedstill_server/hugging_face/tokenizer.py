@@ -110,6 +110,12 @@ class SubwordTokenizer:
             self.content == other.content or self._opened(1 << 12).to_str() == other._opened(1 << 12).to_str()
         )
 
+    def numbers(self, texts: Sequence[str]) -> list[list[int]]:
+        """The sub-words of each text, uncut, and without those that stand around one that is read alone."""
+        opened = self._opened(None)
+        opened.no_padding()
+        return [encoded.ids for encoded in opened.encode_batch(list(texts), add_special_tokens=False)]
+
     def packaged(self, *, places: int, size: int, answer: str) -> tuple[bytes, Subwords]:
         """tokenizer.json of a package, and what its manifest says of it.
 

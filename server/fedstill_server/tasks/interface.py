@@ -31,6 +31,7 @@ from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.subwords import Subwords
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.columns import TableColumns
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.config.options import WithOptions
@@ -175,12 +176,14 @@ class Task(WithOptions, ABC):
         families_of: The tasks whose student families it takes, by name.
         default_method: By which it learns where nobody says.
         own_teacher: Whether the teacher may be a network that the configuration names.
+        usual_codec: How soft labels of labels at each place travel where nobody says; None is the method's.
     """
 
     form: ClassVar[ExampleForm]
     families_of: ClassVar[tuple[str, ...]]
     default_method: ClassVar[str] = "fedstill"
     own_teacher: ClassVar[bool] = True
+    usual_codec: ClassVar[SoftLabelCodec | None] = None
 
     def check(self, config: FleetConfig) -> None:
         """Refuse a configuration that does not suit the task.

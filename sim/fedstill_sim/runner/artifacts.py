@@ -36,8 +36,8 @@ def prepare_artifacts(
         options = artifact_options(fleet, family)
         if stack_sizes:
             size = stack_sizes[family]
-        else:  # a student with tables of words fills the processor's caches by itself
-            size = 1 if options.form.tables else best_stack_size(options, devices=share)
+        else:
+            size = best_stack_size(options, devices=share) if options.form.stacks else 1
         # A start that a family's devices share is made once, which a stack of one does in the least time.
         shared = method_of(fleet.method).shares_starts
         for needed in {size, 1} if shared else {size}:

@@ -30,6 +30,7 @@ SIMULATIONS: Registry[type[SimulatedTask]] = Registry(
         "text": "fedstill_sim.tasks.text.simulation:TextSimulation",
         "utterances": "fedstill_sim.tasks.utterances.simulation:UtteranceSimulation",
         "subwords": "fedstill_sim.tasks.subwords.simulation:TextClassSimulation",
+        "next-subwords": "fedstill_sim.tasks.subwords.next_simulation:NextSubwordSimulation",
     },
     check=_simulated_task,
 )

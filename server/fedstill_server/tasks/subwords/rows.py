@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.package.subwords import Subwords
 from fedstill_proto.readers.given import GivenExamples
 from fedstill_proto.readers.tables import Table
+from fedstill_proto.subwords.packed import packed_rows
 
 from fedstill_server.config.fleet import ConfigError
 from fedstill_server.data.errors import ExamplesError
@@ -49,6 +51,11 @@ class FleetTokenizer:
             raise ConfigError(f"places: {asked}; the families read {most} sub-words at most")
         longest = -(-max(self.tokenizer.lengths(texts), default=1) // 8) * 8
         return asked or min(longest, MOST_PLACES, most or MOST_PLACES)
+
+    def next_rows(self, texts: Sequence[str], *, places: int) -> tuple[IntArray, IntArray]:
+        """Sub-words of texts that stand one after another, and those that come next, [n, places] each."""
+        numbers = self.tokenizer.numbers(texts)
+        return packed_rows(numbers, separator=self.tokenizer.pad, places=places)
 
     def packaged(self, *, places: int, answer: str) -> tuple[bytes, Subwords]:
         """tokenizer.json of packages, and what their manifests say of it."""

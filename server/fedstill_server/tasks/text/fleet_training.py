@@ -32,12 +32,14 @@ class TextTraining(ServerTraining):
         state_width: Of the teacher's state.
         kept: Next words that the teacher's soft labels name before the first round.
         hard_weight: Of the rows' own next words, where there are soft labels.
+        drawn: Of all other words, how many are named besides before the first round.
     """
 
     width: int
     state_width: int
     kept: int
     hard_weight: float
+    drawn: int = 0
 
     def new_teacher(self) -> nn.Module:
         return GatedRecurrentNetwork(self.config.classes, width=self.width, state_width=self.state_width)
@@ -52,9 +54,9 @@ class TextTraining(ServerTraining):
     def distilled_student(self, family: str, teaching: Examples, teacher: Parameters) -> Parameters:
         """A family's student after learning the next words and what the teacher says of them."""
         config = self.config.teacher
-        kept = min(self.kept, self.config.classes - 1)
+        kept = min(self.kept, self.config.classes - 1 - self.drawn)
         soft_labels = likeliest_next_words(
-            self.teacher(teacher), teaching.x, k=kept, temperature=config.temperature
+            self.teacher(teacher), teaching.x, k=kept, temperature=config.temperature, drawn=self.drawn
         )
         plan = self.plan(
             epochs=config.student_epochs,

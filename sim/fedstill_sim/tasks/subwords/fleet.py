@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fedstill_proto.package.subwords import CLASSES
 from fedstill_proto.readers.given import GivenExamples, is_table
 from fedstill_proto.readers.tables import Table
-from fedstill_server.tasks.subwords.rows import given_texts, texts_of, tokenizer_of
-from fedstill_server.tasks.subwords.task import TOKENIZER_FILE, TextClassTask
+from fedstill_server.tasks.subwords.rows import FleetTokenizer, given_texts, texts_of, tokenizer_of
+from fedstill_server.tasks.subwords.task import TOKENIZER_FILE
 
 from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.data.given import fleet_of
 from fedstill_sim.data.table_fleets import PUBLIC, fleet_of_tables, read_tables
+from fedstill_sim.folder import DATA_FOLDER
 from fedstill_sim.tasks.interface import DataRequest
 
 SUBWORDS_FILE = "subwords.json"
@@ -60,12 +62,17 @@ def load_text_fleet(path: Path, wanted: DataRequest, *, public_share: float) -> 
         dealing = replace(dealing, public_share=public_share)
     given = fleet_of_tables(path.name, tables, reading, dealing, whole=whole, rows=rows)
     data = fleet_of(given, families=wanted.families, normalize="none", channels="first")
-    content, subwords = read.packaged(places=places, answer=CLASSES)
+    return replace(data, files=tokenizer_files(read, places=places, answer=CLASSES))
+
+
+def tokenizer_files(read: FleetTokenizer, *, places: int, answer: str) -> dict[str, bytes]:
+    """What is kept of a tokenizer beside the rows that it made."""
+    content, subwords = read.packaged(places=places, answer=answer)
     described = {"pad": subwords.pad, "size": subwords.size, "library": subwords.library}
-    files = {TOKENIZER_FILE: content, SUBWORDS_FILE: json.dumps(described).encode()}
-    return replace(data, files=files)
+    return {TOKENIZER_FILE: content, SUBWORDS_FILE: json.dumps(described).encode()}
 
 
-def described_tokenizer(data: FleetData) -> TextClassTask:
-    """The server's task of a fleet, with what is known of its tokenizer."""
-    return TextClassTask(places=data.input_shape[0], **json.loads(data.files[SUBWORDS_FILE]))
+def described_tokenizer(data: FleetData) -> dict[str, Any]:
+    """The options of the server's task that follow from a fleet's tokenizer."""
+    described: dict[str, Any] = json.loads(data.files[SUBWORDS_FILE])
+    return described | {"places": data.input_shape[0], "tokenizer": f"{DATA_FOLDER}/{TOKENIZER_FILE}"}

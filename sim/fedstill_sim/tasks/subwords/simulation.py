@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from fedstill_server.tasks import Task
-from fedstill_server.tasks.subwords.task import TOKENIZER_FILE
+from fedstill_server.tasks.subwords.task import TextClassTask
 
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.folder import DATA_FOLDER
 from fedstill_sim.tasks.interface import DataRequest, Defaults, SimulatedTask
 
 PUBLIC_SHARE = 0.2
@@ -39,5 +38,4 @@ class TextClassSimulation(SimulatedTask):
     def server_task(self, data: FleetData) -> Task:
         from fedstill_sim.tasks.subwords.fleet import described_tokenizer
 
-        task = described_tokenizer(data)
-        return replace(task, tokenizer=f"{DATA_FOLDER}/{TOKENIZER_FILE}")
+        return TextClassTask(**described_tokenizer(data))
