@@ -121,18 +121,26 @@ class PackagedStudent:
         return self.package.manifest.class_names
 
     def predict(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return class probabilities [n, classes] of examples as they are given [n, *shape].
+        """Return class probabilities [n, classes] of examples as they are given [n, *shape], or of texts.
 
-        The package's rule makes of them what the network reads.
+        The package's rule, or its tokenizer, makes of them what the network reads.
 
         Raises:
             FedstillError: The examples are not of the student's shape.
         """
-        return self._answering().predict(np.asarray(x))
+        return self._answering().predict(self._read(x))
 
     def logits(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return logits [n, classes] of examples as they are given [n, *shape]."""
-        return self._answering().logits(np.asarray(x))
+        """Return logits [n, classes], or vectors, of examples as they are given [n, *shape], or of texts."""
+        return self._answering().logits(self._read(x))
+
+    def _read(self, x: Any) -> npt.NDArray[Any]:
+        subwords, tokenizer = self.package.manifest.subwords, self.package.tokenizer
+        if subwords is None or tokenizer is None or not isinstance(x, list) or not isinstance(x[0], str):
+            return np.asarray(x)
+        from fedstill_proto.subwords.reader import SubwordReader
+
+        return SubwordReader(tokenizer, places=subwords.places, pad=subwords.pad).rows(x)
 
     def save(self, folder: Path | str) -> Path:
         """Write the package into a folder, which `fedstill-agent` and `fedstill-server publish` take.
@@ -160,5 +168,9 @@ class PackagedStudent:
 def _name_of(network: Any) -> str:
     """A family's own name, or that of a class, a function or an object's class."""
     if isinstance(network, str):
+        from fedstill_server.families.places import places_of
+
+        if (known := places_of(network)) is not None:
+            return known.name_of(network, where="Student")
         return network.rpartition(":")[2]
     return str(getattr(network, "__name__", type(network).__name__))

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from fedstill_server.distill.run import Outcome
     from fedstill_server.distill.tasks import DistillTask
     from fedstill_server.distill.teachers import TeacherModel
+    from fedstill_server.distill.text_tables import TextRows
 
     from fedstill.models import Network
 
+_USUAL_STUDENT = "mlp-32"
 _HELD_OUT = 0.25  # of the labelled examples, to measure on where no others are given
 _REQUEST = ("answers", "combination", "trainable", "normalize", "channels")
 _PLAN = tuple(field.name for field in fields(DistillPlan) if field.name != "seed")
@@ -59,7 +61,7 @@ class Distilled:
         self._kept = kept
 
     def predict(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return class probabilities [n, classes] of examples as they are given [n, *shape]."""
+        """Return class probabilities [n, classes] of examples as they are given [n, *shape], or of texts."""
         return self.student.predict(x)
 
     def __repr__(self) -> str:
@@ -71,7 +73,7 @@ def distill(
     teacher: Any,
     *,
     public: Any,
-    student: Student | Network = "mlp-32",
+    student: Student | Network = _USUAL_STUDENT,
     private: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     techniques: Sequence[Any] = ("kd",),
@@ -85,7 +87,8 @@ def distill(
             folder of a run or a package, `module:name`, or `train:mlp-128-128` for one that is trained on the
             labels first. A list of several is an ensemble; None learns the labels alone.
         public: Examples that the teacher is asked about: x [n, *shape], or a tuple (x, y) where their labels
-            may be learned, too.
+            may be learned, too. Or a list of texts, or one beside a list of their labels: teacher and student
+            are then models of Hugging Face by their places, such as "hf:models/bert".
         student: What is made: the name of a family, a class of torch modules, or a `Student`.
         private: (x, y), examples whose labels the student learns besides.
         test: (x, y) to measure on; by default a quarter of the labelled examples is held out for that.
@@ -119,6 +122,8 @@ def distill(
     for name in options:
         if name not in known:
             raise unknown_name("distill: option", name, known)
+    if is_texts(public):
+        return _of_texts(teacher, public, student, private, test, techniques, seed=seed, options=options)
     names, tables = _techniques(techniques)
     (wanted,) = as_students(student)
     family, place = family_of_student(wanted)
@@ -144,6 +149,69 @@ def distill(
     folder = Path(kept.name if kept else options["out"])
     folder.mkdir(parents=True, exist_ok=True)
     return Distilled(distil_task(request, task, folder, teachers=teachers), kept=kept)
+
+
+def _of_texts(
+    teacher: Any,
+    public: Any,
+    student: Any,
+    private: Any,
+    test: Any,
+    techniques: Sequence[Any],
+    *,
+    seed: int,
+    options: Mapping[str, Any],
+) -> Distilled:
+    """The same of texts."""
+    from fedstill_server.distill.run import distil_task
+    from fedstill_server.distill.subword_request import SUBWORD_PLAN, open_subwords
+    from fedstill_server.distill.text_tables import text_files
+
+    given = teacher if isinstance(teacher, list | tuple) else () if teacher is None else (teacher,)
+    if not all(isinstance(one, str) for one in (*given, student)):
+        raise DistillError(
+            "teacher: of texts, teachers and students are named by places, such as hf:models/bert"
+        )
+    names, tables = _techniques(techniques)
+    plan = {**SUBWORD_PLAN, **{name: options[name] for name in _PLAN if name in options}}
+    request = DistillRequest(
+        task="texts in memory",
+        teacher=tuple(given),
+        family="" if student == _USUAL_STUDENT else student,
+        technique=names,
+        options=tables,
+        plan=DistillPlan(seed=seed, **plan),
+        **{name: options[name] for name in _REQUEST if name in options},
+    )
+    files = text_files(
+        "texts", text_rows("public", public), private=_rows("private", private), test=_rows("test", test)
+    )
+    request, task = open_subwords(request, files)
+    kept = tempfile.TemporaryDirectory(prefix="fedstill-") if options.get("out") is None else None
+    folder = Path(kept.name if kept else options["out"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return Distilled(distil_task(request, task, folder), kept=kept)
+
+
+def is_texts(given: Any) -> bool:
+    """Whether examples are texts, or texts beside their labels."""
+    texts = given[0] if isinstance(given, tuple) and given else given
+    return isinstance(texts, list) and bool(texts) and all(isinstance(text, str) for text in texts)
+
+
+def _rows(where: str, given: Any) -> TextRows | None:
+    return None if given is None else text_rows(where, given)
+
+
+def text_rows(where: str, given: Any) -> TextRows:
+    """Texts, or texts beside their labels, as a table has them; None as a label is unknown."""
+    from fedstill_server.distill.text_tables import TextRows
+
+    texts, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if not is_texts(texts) or (labels is not None and len(labels) != len(texts)):
+        raise DistillError(f"{where}: give a list of texts, or a tuple of one and a list of as many labels")
+    named = None if labels is None else ["" if label is None else str(label) for label in labels]
+    return TextRows(texts=texts, labels=named)
 
 
 def _techniques(given: Sequence[Any]) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -23,6 +23,7 @@ from fedstill_server.hugging_face.opening import open_model
 from fedstill_server.training.networks import load_parameters, logits_of
 from safetensors.torch import load_file, save_file
 
+import fedstill as fs
 from tests.server.hub_models import SPECIAL, WORDS, configuration, save_model
 
 pytest.importorskip("transformers", reason="models of Hugging Face need fedstill[transformers]")
@@ -136,16 +137,25 @@ def test_a_student_of_texts_is_packed_with_its_tokenizer(tmp_path: Path) -> None
     last = load_file(teacher / "model.safetensors")["bert.encoder.layer.1.output.dense.weight"]
     assert np.array_equal(start["model.encoder.layer.0.output.dense.weight"], last.numpy())
 
-    outcome = distil(request, tmp_path / "out")
+    texts = [list(column) for column in zip(*sentences(60), strict=True)]
+    made = fs.distill(
+        f"hf:{teacher}",
+        public=(texts[0], texts[1]),
+        student=f"hf:{config}",
+        epochs=3,
+        learning_rate=3e-3,
+        out=tmp_path / "out",
+    )
 
-    package = load_student(outcome.package)
+    package = load_student(made.package)
     subwords = package.manifest.subwords
     assert subwords is not None
     assert package.tokenizer is not None
     assert (subwords.places, subwords.pad, subwords.answer) == (8, 0, "classes")
     assert package.manifest.class_names == ANIMALS
     assert StudentManifest.from_json(package.manifest.to_json()) == package.manifest
-    rows = SubwordReader(package.tokenizer, places=8, pad=0).rows(["the red dog runs", "a cat"])
+    spoken = ["the red dog runs", "a cat"]
+    rows = SubwordReader(package.tokenizer, places=8, pad=0).rows(spoken)
     network = load_parameters(build_student(name, (8,), 3), package.parameters)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -153,6 +163,8 @@ def test_a_student_of_texts_is_packed_with_its_tokenizer(tmp_path: Path) -> None
         assert graph is not None
         answered = ort.InferenceSession(graph, options).run(["logits"], {"x": rows})[0]
         np.testing.assert_allclose(answered, logits_of(network, rows), atol=far)
-    (outcome.package / "tokenizer.json").write_bytes(b"{}")
+    np.testing.assert_allclose(made.student.logits(spoken), logits_of(network, rows), atol=1e-5)
+    assert made.predict(spoken).sum() == pytest.approx(2)
+    (made.package / "tokenizer.json").write_bytes(b"{}")
     with pytest.raises(WireError, match="is not the file that the manifest describes"):
-        load_student(outcome.package)
+        load_student(made.package)

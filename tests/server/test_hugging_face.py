@@ -21,6 +21,7 @@ from fedstill_server.hugging_face.parts import parts_of
 from fedstill_server.hugging_face.reference import MINILM_PACKAGE, HubReference
 from safetensors.torch import load_file, save_file
 
+import fedstill as fs
 from tests.server.hub_models import SIZE, WORDS, configuration, save_model, save_tokenizer
 
 pytest.importorskip("transformers", reason="models of Hugging Face need fedstill[transformers]")
@@ -96,6 +97,7 @@ def test_a_model_is_a_family_by_its_place(tmp_path: Path) -> None:
         "other": place,
     }
 
+    assert fs.Student(place, train="head").name == "hf-Tiny-one"
     assert FAMILIES.task_of("other") == SUBWORDS
     student = build_student("other", (12,), 2, seed=5)
     x = torch.from_numpy(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedstill_proto.package.subwords import EMBEDDING, NEXT_TOKEN
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.text_tables import is_text_table, read_text_files
+from fedstill_server.distill.text_tables import TextFiles, is_text_table, read_text_files
 from fedstill_server.families.places import split_name
 from fedstill_server.families.train_rule import SEPARATOR
 from fedstill_server.hugging_face.reference import HubReference, is_hub_place
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedstill_server.distill.subword_task import SubwordTask
 
 TRAINED_HERE = "train:"
-_PLAN: Mapping[str, Any] = {
+SUBWORD_PLAN: Mapping[str, Any] = {
     "epochs": 6,
     "batch_size": 32,
     "learning_rate": 2e-4,
@@ -43,7 +43,7 @@ def with_subword_plan(document: Mapping[str, Any]) -> dict[str, Any]:
     named = (teachers,) if isinstance(teachers, str) else tuple(teachers)
     if not asks_for_subwords(family=str(document.get("family", "")), teachers=named):
         return dict(document)
-    return {**document, "plan": {**_PLAN, **document.get("plan", {})}}
+    return {**document, "plan": {**SUBWORD_PLAN, **document.get("plan", {})}}
 
 
 def is_subword_request(request: DistillRequest) -> bool:
@@ -53,8 +53,14 @@ def is_subword_request(request: DistillRequest) -> bool:
     )
 
 
-def open_subwords(request: DistillRequest) -> tuple[DistillRequest, SubwordTask]:
+def open_subwords(
+    request: DistillRequest, files: TextFiles | None = None
+) -> tuple[DistillRequest, SubwordTask]:
     """The task of texts, and the request with the student's place as it follows from them.
+
+    Args:
+        request: What is asked for.
+        files: The texts, where the request's task names no file.
 
     Raises:
         DistillError: The texts or the student do not fit.
@@ -63,7 +69,7 @@ def open_subwords(request: DistillRequest) -> tuple[DistillRequest, SubwordTask]
     from fedstill_server.distill.subword_task import make_subword_task
     from fedstill_server.hugging_face.configuration import places_at_most, read_configuration, usual_answer
 
-    files = read_text_files(request.task)
+    files = files or read_text_files(request.task)
     name, reference, rule = _student(request)
     folder = reference.folder(where="student")
     config = read_configuration(reference, folder)

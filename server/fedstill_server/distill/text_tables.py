@@ -110,6 +110,14 @@ def read_text_files(name: str) -> TextFiles:
     return _split(TextFiles(name=path.resolve().stem, public=found, **_none()), tests=True, chooses=True)
 
 
+def text_files(
+    name: str, public: TextRows, *, private: TextRows | None = None, test: TextRows | None = None
+) -> TextFiles:
+    """Texts in memory as the files of a task; of public ones some are held out, as of a file."""
+    parts = {**_none(), "private": private or TextRows(texts=()), "test": test or TextRows(texts=())}
+    return _split(TextFiles(name=name, public=public, **parts), tests=test is None, chooses=True)
+
+
 def _of_folder(folder: Path) -> TextFiles:
     named = {part: _file(folder, part) for part in ("test", "validation", "private", "pairs")}
     public = _file(folder, "public") or _file(folder, "train")

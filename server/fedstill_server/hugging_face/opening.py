@@ -40,6 +40,7 @@ from fedstill_server.hugging_face.tokenizer import SubwordTokenizer
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _HEADS = ("classifier", "score", "pre_classifier", "pooler", "classification_head", "sequence_summary")
+_DENSE = "a sentence model with a layer behind its pooling (Dense), which is not read; give one without"
 _POOLINGS = {"pooling_mode_mean_tokens": MEAN, "pooling_mode_cls_token": FIRST_PLACE}
 
 
@@ -263,6 +264,9 @@ def _network(
 
 def _pooling(folder: Path) -> str:
     """How a sentence model makes one vector, as sentence-transformers writes it down; else the mean."""
+    modules = folder / "modules.json"
+    if modules.is_file() and b'"sentence_transformers.models.Dense' in modules.read_bytes()[: 1 << 16]:
+        raise HubModelError(f"{folder}: {_DENSE}")
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return MEAN
