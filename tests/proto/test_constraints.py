@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -166,3 +167,21 @@ def test_the_next_token_never_ends_what_is_suppressed() -> None:
     assert not any(plainly_holds(LIST, " ".join(split(written)[at : at + 3])) for at in range(80))
     with pytest.raises(NothingAllowed):
         TokenMask(Suppressor(LIST), [" damn"]).masked(np.zeros(1, np.float32), [])
+
+
+def test_tokens_of_a_decoder_that_leaves_spaces_out() -> None:
+    """As those of WordPiece and of Metaspace do for the first word of a text."""
+    pieces = ("a", "damn", "da", "##mn", "bad", "luck", "##luck", "the")
+
+    def decode(ids: Sequence[int]) -> str:
+        return " ".join(pieces[each] for each in ids).replace(" ##", "").removeprefix("##")
+
+    mask = TokenMask.of_decoder(Suppressor(LIST), decode, size=len(pieces), behind=0)
+    for ids, suppressed in (
+        ([7], {"damn"}),
+        ([7, 2], {"damn", "##mn"}),
+        ([4], {"damn", "luck"}),
+        ([7, 4], {"damn", "luck"}),
+    ):
+        assert {pieces[at] for at in np.flatnonzero(mask.suppressed(ids))} == suppressed
+        assert {piece for at, piece in enumerate(pieces) if not mask.allows(ids, at)} == suppressed

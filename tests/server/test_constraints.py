@@ -81,6 +81,8 @@ def test_a_package_is_probed_before_anybody_gets_it(monkeypatch: pytest.MonkeyPa
     masks = "fedstill_proto.package.constraints.token_mask.TokenMask"
     with monkeypatch.context() as broken:
         broken.setattr(f"{masks}.masked", lambda self, logits, ids: logits)
+        probe_package(words, rows)  # whoever draws asks for each token by itself, too
+        broken.setattr(f"{masks}.allows", lambda self, ids, token: True)
         with pytest.raises(PublishError, match="constraints do not hold in float32: 'quick'"):
             probe_package(words, rows)
     monkeypatch.setattr(f"{masks}.suppressed", lambda self, ids: np.zeros(words.manifest.classes, bool))

@@ -92,10 +92,8 @@ class SubwordTexts:
         return self._reader.text(numbers)
 
     def mask(self, suppressor: Suppressor) -> TokenMask:
-        return TokenMask(
-            suppressor,
-            [self._reader.text([number]) for number in range(self._size)],
-            decode=self._reader.text,
+        return TokenMask.of_decoder(
+            suppressor, self._reader.text, size=self._size, behind=self._reader.numbers("a")[-1]
         )
 
 

@@ -2,7 +2,7 @@
 
 The contexts are none, the beginnings of suppressed phrases, the words before suppressed ones in the owner's
 texts, and a few of those texts; the letters are the beginnings of suppressed words, and these with two
-letters exchanged. What is suggested is judged by `plainly_holds`, which is not what keeps it from being
+letters exchanged. What is suggested is judged by `PlainReader`, which is not what keeps it from being
 suggested.
 """
 
@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from fedstill_proto.package.constraints.constraints import Constraints
-from fedstill_proto.package.constraints.plainly import plainly_holds
+from fedstill_proto.package.constraints.plainly import PlainReader
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.keyboard.suggester import MOST_SUGGESTIONS, Suggester
@@ -38,14 +38,14 @@ def suppressed_suggestions(
     probes = list(dict.fromkeys(_probes(suggester, constraints, list(texts))))
     if len(probes) > most:
         probes = random.Random(_SEED).sample(probes, most)
-    found = []
+    found, plain = [], PlainReader(constraints)
     for context, letters in probes:
         before = [token for token in split(context) if is_word(token)]
-        own = plainly_holds(constraints, context)
+        own = plain.holds(context)
         for each in suggester.suggest(context, letters, MOST_SUGGESTIONS):
-            entry = plainly_holds(constraints, each.word)
+            entry = plain.holds(each.word)
             if not entry and not own:
-                entry = plainly_holds(constraints, " ".join([*before, each.word]))
+                entry = plain.holds(" ".join([*before, each.word]))
             if entry:
                 found.append(f"{context} | {letters}: {each.word} ({entry})")
     return found

@@ -2,13 +2,14 @@
 
 A student of words is asked behind no words, behind the beginnings of suppressed phrases and words, and behind
 rows of the public set, by each of its graphs, with its lexicon where it has one; a classifier is asked about
-public examples. What would be shown is judged by `plainly_holds`, which shares nothing with what masks it.
+public examples. What would be shown is judged by `PlainReader`, which shares nothing with what masks it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
@@ -17,13 +18,13 @@ from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.constraints.classes import class_numbers, without_classes, without_labels
 from fedstill_proto.package.constraints.constraints import Constraints
-from fedstill_proto.package.constraints.plainly import plainly_holds
+from fedstill_proto.package.constraints.plainly import PlainReader
 from fedstill_proto.package.constraints.suppressor import Suppressor, suppressor_of
 from fedstill_proto.package.constraints.token_mask import TokenMask
 from fedstill_proto.package.target import TargetKind
 from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.lexicon import Lexicon
-from fedstill_proto.text.vocabulary import START, WordList
+from fedstill_proto.text.vocabulary import CONTINUES, START, WordList
 
 from fedstill_server.publish.constraints import constraints_of
 from fedstill_server.publish.errors import PublishError
@@ -76,7 +77,7 @@ def probe_package(package: StudentPackage, x: FloatArray) -> None:
 def _leak(package: StudentPackage, constraints: Constraints, graph: bytes, x: FloatArray) -> str:
     manifest = package.manifest
     if manifest.labels_each_place:
-        if package.vocabulary is None or not constraints.concerns_text:
+        if not constraints.concerns_text:
             return ""
         return _word_leak(package, constraints, graph, x)
     if not constraints.all_classes or manifest.target.is_regression or not len(x):
@@ -116,33 +117,70 @@ def _schema(package: StudentPackage) -> IntentSchema:
     return IntentSchema.from_json(package.intents, classes=manifest.classes, places=places)
 
 
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """What a student's tokens say: the words of its list, or the sub-words of its tokenizer."""
+
+    entries: list[str]  # what each says by itself
+    begin: list[int]  # what texts begin with
+    encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    mask: TokenMask
+    words: WordList | None = None
+
+    @classmethod
+    def of(cls, package: StudentPackage, suppressor: Suppressor) -> _Texts | None:
+        """None for a package that does not say what its numbers mean."""
+        subwords = package.manifest.subwords
+        if package.vocabulary is not None:
+            words = WordList.from_json(package.vocabulary, size=package.manifest.classes)
+            mask = TokenMask.of_word_list(suppressor, words)
+            entries = [entry.lstrip(CONTINUES) for entry in words.entries]
+            return cls(entries, [START], words.encode, words.decode, mask, words)
+        if subwords is None or package.tokenizer is None:
+            return None
+        from fedstill_proto.subwords.reader import SubwordReader  # needs the library of tokenizers
+
+        reader = SubwordReader(package.tokenizer, places=subwords.places, pad=subwords.pad)
+        entries = [reader.text([number]) for number in range(package.manifest.classes)]
+        size, behind = package.manifest.classes, reader.numbers("a")[-1]
+        mask = TokenMask.of_decoder(suppressor, reader.text, size=size, behind=behind)
+        return cls(entries, [], reader.numbers, reader.text, mask)
+
+
 def _word_leak(package: StudentPackage, constraints: Constraints, graph: bytes, x: FloatArray) -> str:
-    assert package.vocabulary is not None
-    words = WordList.from_json(package.vocabulary, size=package.manifest.classes)
-    lexicon = None if package.lexicon is None else Lexicon.from_bytes(package.lexicon, words)
-    suppressor = suppressor_of(constraints)
-    mask = TokenMask.of_word_list(suppressor, words)
-    for number in np.flatnonzero(~mask.suppressed([START])).tolist():
-        if entry := plainly_holds(constraints, words.entries[number].lstrip("+")):
-            return f"{words.entries[number]!r} may come anywhere ({entry})"
-    contexts = list(_contexts(constraints, words, x))
+    suppressor, plain = suppressor_of(constraints), PlainReader(constraints)
+    texts = _Texts.of(package, suppressor)
+    if texts is None:
+        return ""
+    lexicon = None
+    if package.lexicon is not None and texts.words is not None:
+        lexicon = Lexicon.from_bytes(package.lexicon, texts.words)
+    for number in np.flatnonzero(~texts.mask.suppressed(texts.begin)).tolist():
+        if entry := plain.holds(texts.entries[number]):
+            return f"{texts.entries[number]!r} may come anywhere ({entry})"
+    contexts = [context for context in _contexts(constraints, texts, x) if context]
     if len(contexts) > MOST_CONTEXTS:
         contexts = random.Random(_SEED).sample(contexts, MOST_CONTEXTS)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     (places,) = package.manifest.input_shape
     for context in contexts:
         row = context[-places:]
-        filled = np.zeros((1, places), np.int64)
+        filled = np.zeros((1, places), package.manifest.input_type)
         filled[0, : len(row)] = row
-        logits = _logits(graph, filled)[0, len(row) - 1]
-        shown = [number for number in _likeliest(mask.masked(logits, context)) if number >= 0]
-        texts = [words.decode([*context, number]) for number in shown]
-        if lexicon is not None:
+        logits: FloatArray = session.run(["logits"], {"x": filled})[0][0, len(row) - 1]
+        shown = [
+            texts.decode([*context, number])
+            for number in _likeliest(texts.mask.masked(logits, context))
+            if texts.mask.allows(context, number)
+        ]
+        if lexicon is not None and texts.words is not None:
             shares = np.exp(logits - logits.max())
-            texts += _dictionary_texts(lexicon, suppressor, words, context, shares / shares.sum())
-        before = plainly_holds(constraints, words.decode(context))
-        for text in texts:
-            entry = plainly_holds(constraints, text)
-            if entry and not before:
+            shown += _dictionary_texts(lexicon, suppressor, texts.words, context, shares / shares.sum())
+        if plain.holds(texts.decode(context)):
+            continue  # what is given is not suggested
+        for text in shown:
+            if entry := plain.holds(text):
                 return f"{text[-60:]!r} is suggested ({entry})"
     return ""
 
@@ -162,16 +200,17 @@ def _dictionary_texts(
     return found
 
 
-def _contexts(constraints: Constraints, words: WordList, x: FloatArray) -> Iterator[list[int]]:
-    yield [START]
+def _contexts(constraints: Constraints, texts: _Texts, x: FloatArray) -> Iterator[list[int]]:
+    yield texts.begin
     for entry in constraints.all_words:
         *before, last = entry.split()
-        yield [START, *words.encode(" ".join(before))]
-        pieces = words.numbers_of(last)
+        given = [*texts.begin, *texts.encode(" ".join(before))] if before else texts.begin
+        yield given
+        pieces = texts.encode(last)
         for end in range(1, len(pieces)):
-            yield [START, *words.encode(" ".join(before)), *pieces[:end]]
+            yield [*given, *pieces[:end]]
     for row in x[:ROWS]:
-        yield [START, *(int(number) for number in row)]
+        yield [*texts.begin, *(int(number) for number in row)]
 
 
 def _likeliest(values: FloatArray) -> list[int]:

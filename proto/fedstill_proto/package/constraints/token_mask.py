@@ -66,6 +66,26 @@ class TokenMask:
         """The mask of the words, marks and pieces of a list."""
         return cls(suppressor, [_text_of(entry) for entry in words.entries])
 
+    @classmethod
+    def of_decoder(
+        cls, suppressor: Suppressor, decode: Callable[[Sequence[int]], str], *, size: int, behind: int
+    ) -> TokenMask:
+        """The mask of a tokenizer's tokens 0 to size - 1.
+
+        Args:
+            suppressor: The list.
+            decode: The text of tokens.
+            size: How many there are.
+            behind: A token of letters: what others add to a text is read behind it, where a decoder leaves
+                the space before a first word out.
+        """
+        before = decode([behind])
+        texts = []
+        for token in range(size):
+            both = decode([behind, token])
+            texts.append(both[len(before) :] if both.startswith(before) else decode([token]))
+        return cls(suppressor, texts, decode=decode)
+
     def masked(self, logits: FloatArray, ids: Sequence[int]) -> FloatArray:
         """Logits [V] behind tokens, in which suppressed ones are -inf; raises NothingAllowed."""
         suppressed = self.suppressed(ids)
@@ -82,7 +102,7 @@ class TokenMask:
             return self._alone
         tail = self._tail(ids)
         result = self._alone
-        for rest in self._rests(_written(tail)):
+        for rest in self._rests(f" {_written(tail).lstrip()}"):  # a text begins with a word
             begin = bisect_left(self._written, rest)
             end = bisect_left(self._written, rest + _LAST, begin)
             for token in self._tokens[begin:end]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.constraints.classes import class_numbers
-from fedstill_proto.package.constraints.plainly import plainly_holds
+from fedstill_proto.package.constraints.plainly import PlainReader
 from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.calibration import fitted_temperature
@@ -165,7 +165,8 @@ def _slices(
             slices |= {str(name): groups == name for name in np.unique(groups)}
     constraints, named = constraints_of(package), _named(task)
     if constraints.concerns_text and task.places > 1:
-        held = np.array([bool(plainly_holds(constraints, named(number))) for number in range(task.classes)])
+        plain = PlainReader(constraints)
+        held = np.array([bool(plain.holds(named(number))) for number in range(task.classes)])
         slices |= {"suppressed words": held[found.labels], "suppressed, says the teacher": held[found.theirs]}
     elif constraints.all_classes and task.places == 1:
         numbers = class_numbers(constraints, classes=task.classes, names=task.class_names)
