@@ -253,7 +253,8 @@ def main() -> None:
                 print(
                     f"  {precision:8s} {each['suppressed_suggested']:6,d} of {each['suggestions']:,d} "
                     f"suggestions suppressed ({each['entries_suggested']} entries), "
-                    f"{each['questions']:,d} questions, p50 {each['p50_ms']:.1f} ms; other words among three {each['among_three']:.1%}"
+                    f"{each['questions']:,d} questions, p50 {each['p50_ms']:.1f} ms; "
+                    f"other words among three {each['among_three']:.1%}"
                 )
     leaked = sum(report["with the list"][one]["suppressed_suggested"] for one in precisions_in(report))
     print("the bar: never suggested:", "met" if not leaked else "NOT met")
