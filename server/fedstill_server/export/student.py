@@ -103,6 +103,7 @@ def _finished(
     model = onnx.load_from_string(captured)
     put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
+    _check_any_batch(model.graph)
     graph = model.SerializeToString(deterministic=True)
     _check_answers(student, graph, _examples(form, input_shape))
     label_shape = target.label_shape or form.label_shape(input_shape)
@@ -305,6 +306,16 @@ def put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:
             tensor.CopyFrom(
                 numpy_helper.from_array(np.ascontiguousarray(parameters[tensor.name]), tensor.name)
             )
+
+
+def _check_any_batch(graph: onnx.GraphProto) -> None:
+    """Refuses a graph that takes as many examples at once as it was captured with, and no others."""
+    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    if batch.HasField("dim_value"):
+        raise ExportError(
+            f"the inference graph takes {batch.dim_value} examples at once and no others: the family makes a "
+            "number of their count, as len(x) does; x.shape[0] stands for any"
+        )
 
 
 def _check_answers(student: nn.Module, graph: bytes, examples: torch.Tensor) -> None:

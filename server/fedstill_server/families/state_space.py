@@ -50,7 +50,7 @@ class SelectiveBlock(nn.Module):
     def forward(self, x: Tensor, places: int) -> Tensor:
         by_place = self.norm(x).reshape(-1, places, x.shape[1]).transpose(0, 1).reshape(x.shape)
         into, gate = self.inward(by_place).chunk(2, -1)  # [S * batch, C] each
-        before = into.new_zeros((_REACH - 1) * (len(into) // places), self.channels)
+        before = into.new_zeros((_REACH - 1) * (into.shape[0] // places), self.channels)
         seen = self._convolved(torch.cat([before, into]).reshape(_REACH - 1 + places, -1, self.channels))
         decay, drive, read = self._of_places(seen.reshape(-1, self.channels))
         shape = (places, -1, _STATES, self.channels)
