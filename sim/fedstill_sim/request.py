@@ -76,8 +76,8 @@ class RunRequest(RunOptions, OwnDataOptions):
 
     dataset: str | None = option(
         None,
-        "digits, mnist1d, keyboard or assistant, without a download, or your own as module:name; leave it "
-        "out with --data.",
+        "digits, mnist1d, keyboard or assistant, without a download, or your own as module:name, or a file "
+        "as with --data; leave it out with --data.",
         panel=FLEET,
         flag="DATASET",
     )
@@ -85,7 +85,8 @@ class RunRequest(RunOptions, OwnDataOptions):
         None,
         "Your own data: a folder with an .npz, a table or a folder of pictures for each device, beside "
         "public and test, or a table (.csv, .parquet); or of a keyboard, <user>.txt, a text a line, and "
-        "public.txt; or of an assistant, <user>.csv and public.csv (text,label).",
+        "public.txt; or of an assistant, <user>.csv and public.csv (text,label); or of texts for models of "
+        "Hugging Face (--families hf:...), a table of text,label.",
         panel=FLEET,
         metavar="FOLDER|FILE",
     )

@@ -94,9 +94,18 @@ class TaskOptions:
         above=0,
         panel=FLEET,
     )
-    places: int | None = option(None, "For text: words that a student sees (16).", least=2, panel=FLEET)
+    places: int | None = option(
+        None,
+        "For text: words that a student sees (16); of models of Hugging Face sub-words of a row (as the "
+        "longest text has, to 64; 32 where the next one is learned).",
+        least=2,
+        panel=FLEET,
+    )
     public_rows: int | None = option(
-        None, "For text and utterances: public rows that devices get (512).", least=1, panel=FLEET
+        None,
+        "For text and utterances: public rows that devices get (512; 256 of next sub-words).",
+        least=1,
+        panel=FLEET,
     )
     quick: bool | None = option(
         None,
@@ -116,7 +125,7 @@ def prepare(
             help="The public set, which a first prepare needs: an .npz file with x \\[n, *shape] and labels "
             "y \\[n], a table (.csv, .parquet), or a folder of pictures or windows by class; of text, a file "
             "with a text a line, a folder of .txt files, or one of a folder or file for each language (en/, "
-            "de.txt); of utterances, a .csv file of text,label.",
+            "de.txt); of utterances, and of texts for models of Hugging Face, a .csv file of text,label.",
         ),
     ] = None,
     *,
@@ -151,6 +160,8 @@ def prepare(
     Example: fedstill-server prepare fleets/kitchen --public public.npz --privacy local --epsilon 8 --rounds 5
 
     Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
+
+    Example: fedstill-server prepare fleets/reviews --public texts.csv --families hf:models/bert+lora:8
 
     Example: fedstill-server prepare fleets/shops --public public.parquet --label bought --missing fill
     """
