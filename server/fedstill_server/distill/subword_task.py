@@ -169,7 +169,10 @@ def make_subword_task(
     return SubwordTask(
         name=files.name,
         classes=len(names) or width,
-        **{part: made[part] for part in ("public", "private", "validation", "test")},
+        public=made["public"],
+        private=made["private"],
+        validation=made["validation"],
+        test=made["test"],
         teaching=made["public"].labelled if made["public"].y is not None else Examples(made["public"].x[:0]),
         class_names=names,
         answer=answer,

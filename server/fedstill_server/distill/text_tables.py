@@ -107,15 +107,16 @@ def read_text_files(name: str) -> TextFiles:
     found = _read(path)
     if isinstance(found, TextPairs):
         raise DistillError(f"task: {path} has pairs of texts to test on, and none to learn from")
-    return _split(TextFiles(name=path.resolve().stem, public=found, **_none()), tests=True, chooses=True)
+    return text_files(path.resolve().stem, found)
 
 
 def text_files(
     name: str, public: TextRows, *, private: TextRows | None = None, test: TextRows | None = None
 ) -> TextFiles:
     """Texts in memory as the files of a task; of public ones some are held out, as of a file."""
-    parts = {**_none(), "private": private or TextRows(texts=()), "test": test or TextRows(texts=())}
-    return _split(TextFiles(name=name, public=public, **parts), tests=test is None, chooses=True)
+    none = TextRows(texts=())
+    files = TextFiles(name=name, public=public, private=private or none, test=test or none, validation=none)
+    return _split(files, tests=test is None, chooses=True)
 
 
 def _of_folder(folder: Path) -> TextFiles:
@@ -134,15 +135,18 @@ def _of_folder(folder: Path) -> TextFiles:
             raise DistillError(f"task: {path} has no second text and score")
         if part != "pairs":
             rows[part] = found or TextRows(texts=())
-    files = TextFiles(name=folder.resolve().name, pairs=pairs, **rows)
+    files = TextFiles(
+        name=folder.resolve().name,
+        public=rows["public"],
+        test=rows["test"],
+        validation=rows["validation"],
+        private=rows["private"],
+        pairs=pairs,
+    )
     if not len(files.public):
         raise DistillError(f"task: {public} holds no text to learn from")
     tests = named["test"] is None and pairs is None
     return _split(files, tests=tests, chooses=named["validation"] is None)
-
-
-def _none() -> dict[str, TextRows]:
-    return {part: TextRows(texts=()) for part in ("test", "validation", "private")}
 
 
 def _file(folder: Path, part: str) -> Path | None:

@@ -147,7 +147,7 @@ def _model(
 class _Made:
     """Makes a model of a configuration, or loads it."""
 
-    def __init__(self, folder: Path, config: Any, cls: type, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Any, cls: Any, options: dict[str, Any]) -> None:
         self.folder, self.config, self.cls, self.options = folder, config, cls, options
 
     def __call__(self) -> nn.Module:
