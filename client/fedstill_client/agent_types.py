@@ -228,6 +228,7 @@ class AgentStatus:
     class_names: tuple[str, ...] = ()  # of all classes, or none
     target: str = "single-label"  # what an answer says: single-label, multi-label or regression
     columns: str = ""  # JSON: of the table that examples are rows of; "": they are not
+    texts: str = ""  # what it makes of a text's sub-words: classes, embedding, next-token; "": it reads none
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def test_a_text_is_what_its_row_is(tmp_path: Path) -> None:
         understood = agent.predict_text(PLACE)
         assert (understood.intent, understood.sure) == ("place", True)
         assert [each.name for each in understood.intents] == ["place", "food"]
+        assert agent.status().texts == "classes"
         with pytest.raises(InvalidValue, match=r"texts\[1\]: ' ' holds no sub-word"):
             agent.predict([FOOD, " "])
     facts = printed("predict", "--home", str(tmp_path), "--text", FOOD)
@@ -84,12 +85,18 @@ def test_an_owner_s_texts_teach_the_student(tmp_path: Path) -> None:
     texts.write_text("text,label\n" + "".join(f"{text},place\n" for text in said))
     with Agent.open(tmp_path / "home") as agent:
         assert agent.predict_text("the eggs").intent == "food"
+        vectors = agent.embed([FOOD])
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("text,label\nmilk,food\n[a](b) is milk,food\n???,drink\n")
+    refused = CliRunner().invoke(app, ["observe", "--home", str(tmp_path / "home"), "--input", str(wrong)])
+    assert "wrong.csv: line 4: class: 'drink' is unknown; there are food, place" in str(refused.exception)
     much = ("--learning-rate", "0.05", "--soft-weight", "0.1")
     result = printed("personalize", "--home", str(tmp_path / "home"), "--input", str(texts), *much)
     assert result["result"] == "replaced"
     with Agent.open(tmp_path / "home") as agent:
         assert agent.predict_text("the eggs").intent == "place"
         assert agent.predict_text("the eggs", scope="everyone").intent == "food"
+        np.testing.assert_array_equal(agent.embed([FOOD]), vectors)  # by the package's own weights
         assert agent.status().training_examples + agent.status().held_out_examples == 20
         with pytest.raises(InvalidValue, match="'drink' is unknown; there are food, place"):
             agent.observe_intents([("milk", "drink")])

@@ -573,6 +573,7 @@ class Agent:
             class_names=manifest.class_names,
             target=manifest.target.kind.value,
             columns="" if manifest.columns is None else manifest.columns.to_json(),
+            texts="" if manifest.subwords is None else manifest.subwords.answer,
             **budget_facts(self._home.folder, self._store.ledger),
         )
 

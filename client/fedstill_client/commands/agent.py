@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient
 
 _OBSERVED_AT_ONCE = 256  # examples in a call
-_ROW = re.compile(r"(?:utterances|labels)\[(\d+)\]")
+_ROW = re.compile(r"(?:utterances|labels|texts)\[(\d+)\]")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def observe_command(
         typer.Option(
             "--input",
             help="A .npz file with arrays x and y, a table (.csv, .parquet) with the column of the labels, a "
-            "folder of pictures or windows by class, or a .csv of utterances: text,label.",
+            "folder of pictures or windows by class, or a .csv of utterances or texts: text,label.",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +121,7 @@ class _ToObserve:
         """An agent's error on a part that begins at a row, with the place that the row is from."""
         found = _ROW.search(problem)
         where = self.where if found is None else self.row_name(start + int(found[1]))
-        return f"{where}: {_ROW.sub('', problem, count=1).removeprefix('.')}"
+        return f"{where}: {_ROW.sub('', problem, count=1).removeprefix('.').removeprefix(': ')}"
 
 
 def _utterances(where: str, said: list[tuple[int, str, str]]) -> _ToObserve:
@@ -135,10 +135,28 @@ def _utterances(where: str, said: list[tuple[int, str, str]]) -> _ToObserve:
     )
 
 
+def _labelled_texts(file: Path) -> _ToObserve:
+    """The texts of a table with the columns text and label; raises DataError where one is missing."""
+    from fedstill_proto.readers.tables import read_table
+
+    table = read_table(file)
+    pairs = list(zip(table.texts("text"), table.texts("label"), strict=True))
+    return _ToObserve(
+        str(file),
+        "texts",
+        len(pairs),
+        lambda agent, part: agent.observe_intents(pairs[part]),
+        lambda row: f"{file}: {table.rows[row]}",
+    )
+
+
 def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> _ToObserve:
     from fedstill_proto.readers.columns import TableColumns
+    from fedstill_proto.readers.given import is_table
 
     columns = TableColumns.from_json(status.columns)
+    if status.texts and is_table(file):
+        return _labelled_texts(file)
     if file.suffix.lower() == ".csv" and columns is None:
         from fedstill_proto.text.utterances import read_numbered_utterances
 

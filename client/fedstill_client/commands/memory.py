@@ -76,7 +76,8 @@ def add_command(
         Path | None,
         typer.Option(
             "--input",
-            help="A file in place of TEXT: plain text, kept as passages, or a .csv of text,label.",
+            help="A file in place of TEXT: plain text, kept as passages, or a table (.csv) with the columns text "
+            "and maybe label.",
             show_default=False,
         ),
     ] = None,
@@ -196,14 +197,18 @@ def _memory(home: Path | None) -> Iterator[AgentMemory | MemoryClient]:
 
 def _read(file: Path, label: str) -> dict[str, list[str]]:
     """The texts of a file by their labels."""
+    from fedstill_proto.readers.given import is_table
+
     check_file(file)
-    if file.suffix.lower() == ".csv":
-        from fedstill_proto.text.utterances import read_numbered_utterances
+    if is_table(file):
+        from fedstill_proto.readers.tables import read_table
 
         if label:
             raise FedstillError(f"{file}: brings its labels; leave --label out.")
         found: dict[str, list[str]] = defaultdict(list)
-        for _, text, each in read_numbered_utterances(file):
+        table = read_table(file)
+        labels = table.texts("label") if "label" in table.columns else [""] * len(table)
+        for text, each in zip(table.texts("text"), labels, strict=True):
             found[each].append(text)
         return found
     from fedstill_proto.text.text_files import read_text

@@ -238,7 +238,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("device", "family", "package_version", "parameters", "input_type", "input_shape", "label_shape", "classes", "training_examples", "held_out_examples", "stored_bytes", "student_run", "student_round", "personalizing", "releases", "released_bytes", "agent_version", "precision", "epsilon_spent", "epsilon_budget", "delta", "releases_without_noise", "privacy_refusal", "class_names", "target", "columns")
+    __slots__ = ("device", "family", "package_version", "parameters", "input_type", "input_shape", "label_shape", "classes", "training_examples", "held_out_examples", "stored_bytes", "student_run", "student_round", "personalizing", "releases", "released_bytes", "agent_version", "precision", "epsilon_spent", "epsilon_budget", "delta", "releases_without_noise", "privacy_refusal", "class_names", "target", "columns", "texts")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     PACKAGE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +265,7 @@ class StatusResponse(_message.Message):
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
     device: str
     family: str
     package_version: int
@@ -291,7 +292,8 @@ class StatusResponse(_message.Message):
     class_names: _containers.RepeatedScalarFieldContainer[str]
     target: str
     columns: str
-    def __init__(self, device: _Optional[str] = ..., family: _Optional[str] = ..., package_version: _Optional[int] = ..., parameters: _Optional[int] = ..., input_type: _Optional[_Union[ElementType, str]] = ..., input_shape: _Optional[_Iterable[int]] = ..., label_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., student_run: _Optional[str] = ..., student_round: _Optional[int] = ..., personalizing: _Optional[bool] = ..., releases: _Optional[int] = ..., released_bytes: _Optional[int] = ..., agent_version: _Optional[str] = ..., precision: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., delta: _Optional[float] = ..., releases_without_noise: _Optional[int] = ..., privacy_refusal: _Optional[str] = ..., class_names: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., columns: _Optional[str] = ...) -> None: ...
+    texts: str
+    def __init__(self, device: _Optional[str] = ..., family: _Optional[str] = ..., package_version: _Optional[int] = ..., parameters: _Optional[int] = ..., input_type: _Optional[_Union[ElementType, str]] = ..., input_shape: _Optional[_Iterable[int]] = ..., label_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., student_run: _Optional[str] = ..., student_round: _Optional[int] = ..., personalizing: _Optional[bool] = ..., releases: _Optional[int] = ..., released_bytes: _Optional[int] = ..., agent_version: _Optional[str] = ..., precision: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., delta: _Optional[float] = ..., releases_without_noise: _Optional[int] = ..., privacy_refusal: _Optional[str] = ..., class_names: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., columns: _Optional[str] = ..., texts: _Optional[str] = ...) -> None: ...
 
 class ForgetRequest(_message.Message):
     __slots__ = ("example_ids", "before_seconds", "everything")
