@@ -76,8 +76,8 @@ def add_command(
         Path | None,
         typer.Option(
             "--input",
-            help="A file in place of TEXT: plain text, kept as passages, or a table (.csv) with the columns text "
-            "and maybe label.",
+            help="A file in place of TEXT: plain text, kept as passages, or a .csv with the columns text and "
+            "maybe label.",
             show_default=False,
         ),
     ] = None,
