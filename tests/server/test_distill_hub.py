@@ -24,7 +24,7 @@ from fedstill_server.training.networks import load_parameters, logits_of
 from safetensors.torch import load_file, save_file
 
 import fedstill as fs
-from tests.server.hub_models import SPECIAL, WORDS, configuration, save_model
+from tests.server.hub_models import SIZE, SPECIAL, WORDS, configuration, save_model
 
 pytest.importorskip("transformers", reason="models of Hugging Face need fedstill[transformers]")
 
@@ -67,6 +67,16 @@ def test_files_of_texts_say_what_is_learned_and_what_is_tested_on(tmp_path: Path
     assert own.pairs is not None
     assert own.pairs.scores.tolist() == [5, 1]
     assert (len(own.public), len(own.test)) == (54, 0)  # pairs are there to test on
+    place = f"hf:{save_model(tmp_path / 'model')}"
+    _, task = open_subwords(asked(folder, place))
+    assert (task.answer, task.classes, len(task.test), task.score_name) == (
+        "embedding",
+        16,
+        2,
+        "rank correlation",
+    )
+    # By the words that two texts share, "a cat" is nearer to "the cat" than "a dog" is, as people said.
+    assert task.scored(lambda x: np.eye(SIZE, dtype=np.float32)[x.astype(int)].sum(1)) == pytest.approx(1)
     for content, says in (
         ("words\nthe cat\n", "no column text among words"),
         ("text,other\na,b\n", "two texts and no column score"),

@@ -164,7 +164,12 @@ def make_subword_task(
     if answer == CLASSES and (made["test"].y is None or not len(made["test"].labelled)):
         raise DistillError(f"task: {files.name}: no text to test on has a label")
     made["test"] = made["test"].labelled
-    pairs = files.pairs
+    pairs = None
+    if files.pairs is not None and answer == EMBEDDING:
+        first, second = rows(files.pairs.first), rows(files.pairs.second)
+        pairs = RowPairs(first=first, second=second, scores=files.pairs.scores)
+        if not len(made["test"]):  # what graphs are compared on
+            made["test"] = Examples(first)
     packaged, subwords = tokenizer.packaged(places=row, size=size, answer=answer)
     return SubwordTask(
         name=files.name,
@@ -179,9 +184,7 @@ def make_subword_task(
         tokenizer=tokenizer,
         files=PackageFiles(tokenizer=packaged, subwords=subwords),
         texts=texts,
-        pairs=None
-        if pairs is None or answer != EMBEDDING
-        else RowPairs(first=rows(pairs.first), second=rows(pairs.second), scores=pairs.scores),
+        pairs=pairs,
     )
 
 
