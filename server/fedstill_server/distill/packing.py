@@ -11,6 +11,7 @@ import onnxruntime as ort
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage, save_package
 
+from fedstill_server.data.forms import Labels
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.export.int8 import quantize_student
@@ -18,6 +19,7 @@ from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package, with_frozen_apart
 from fedstill_server.publish.probing import probe_package
+from fedstill_server.publish.text import as_text_package
 from fedstill_server.publish.weights_apart import MANY_WEIGHTS, with_weights_apart
 from fedstill_server.training.networks import load_parameters, logits_of
 
@@ -62,7 +64,9 @@ def pack_student(
             manifest=replace(package.manifest, quantized=eight_bit.quantized),
             int8_graph=eight_bit.graph,
         )
-    if task.files.subwords is not None and sum(a.size for a in parameters.values()) >= MANY_WEIGHTS:
+    if task.form.labels is Labels.EACH_PLACE:
+        package = as_text_package(package)
+    elif task.files.subwords is not None and sum(a.size for a in parameters.values()) >= MANY_WEIGHTS:
         package = with_weights_apart(package)
     if trainable:
         package = _trainable(package, task, quality)

@@ -6,7 +6,8 @@ A keystroke then costs one step, however long the text before it is. A family ca
     start_state()                      its state before the first word, by name: zeros
     step(word, *state)                 (logits [1, V], *state) of the word [1] after such a state
 
-and, as `stream_places`, how many words a state can take in (0: any number).
+and, as `stream_places`, how many words a state can take in (0: any number). One that has them and cannot use
+them says so as `streams`, False.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from torch import Tensor, nn
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.student import (
+    captured_with_weights,
     check_weights_stay_weights,
     load_parameters,
     put_weights,
     quiet_exporter,
     varied,
 )
-from fedstill_server.families import build_student
+from fedstill_server.families import FAMILIES, build_student
+from fedstill_server.families.state import student_state
+from fedstill_server.plugins import called
 
 _PREFIX = "student."
 _WORDS_COMPARED = 3
@@ -46,13 +50,18 @@ def export_step(
         The state and the graph; None for a family without `step`.
     """
     student: Any = build_student(family, input_shape, classes).eval()
-    if not hasattr(student, "step"):
+    if not (hasattr(student, "step") and getattr(student, "streams", True)):
         return None
     load_parameters(student, parameters)
     state: dict[str, Tensor] = student.start_state()
     if state.keys() & parameters.keys():
         raise ExportError(f"{family}: the state's {sorted(state)} have names of parameters; rename them")
-    graph = _captured(copy.deepcopy(student), state)
+    if FAMILIES.is_own(family):
+        graph = called(
+            f"{family}: no graph of a word can be made of it", lambda: _captured_own(student, state)
+        )
+    else:
+        graph = _captured(copy.deepcopy(student), state)
     model = onnx.load_from_string(graph)
     _without_prefix(model.graph)
     put_weights(model.graph, parameters)
@@ -74,6 +83,15 @@ class _Step(nn.Module):
     def forward(self, word: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         step: tuple[Tensor, ...] = self.student.step(word, *state)  # type: ignore[operator]
         return step
+
+
+def _captured_own(student: nn.Module, state: dict[str, Tensor]) -> bytes:
+    return captured_with_weights(
+        _Step(student),
+        student_state(student).tensors,
+        {WORD_INPUT: torch.zeros(1, dtype=torch.int64), **state},
+        outputs=("logits", *(f"{name}.new" for name in state)),
+    )
 
 
 def _captured(student: nn.Module, state: dict[str, Tensor]) -> bytes:

@@ -189,17 +189,16 @@ def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
 
 
 class _Given(nn.Module):
-    """A student whose weights come with its examples: an exporter can fold none of them into a constant."""
+    """A network whose weights come with its examples: an exporter can fold none of them into a constant."""
 
     def __init__(self, student: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.student = student
         self.names = tuple(names)
 
-    def forward(self, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, read: list[torch.Tensor], weights: list[torch.Tensor]) -> Any:
         given = dict(zip(self.names, weights, strict=True))
-        logits: torch.Tensor = functional_call(self.student, given, (x,))
-        return logits
+        return functional_call(self.student, given, tuple(read))
 
 
 def _capture_own(student: nn.Module, examples: torch.Tensor) -> bytes:
@@ -209,33 +208,58 @@ def _capture_own(student: nn.Module, examples: torch.Tensor) -> bytes:
     ONNX says that it may be replaced: the statistics of batch normalization, a weight that is turned round,
     the gates of an LSTM.
     """
+    weights = student_state(student).tensors
+    return captured_with_weights(
+        student, weights, {"x": examples}, outputs=("logits",), shapes=[{0: torch.export.Dim("batch")}]
+    )
+
+
+def captured_with_weights(
+    network: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    examples: Mapping[str, torch.Tensor],
+    *,
+    outputs: Sequence[str],
+    shapes: Sequence[Any] | None = None,
+) -> bytes:
+    """The graph of a network of one's own, with weights that a device may replace, and arbitrary ones in it.
+
+    Args:
+        network: What is called with the examples.
+        weights: Those that may be replaced, by the name that they have in the graph: theirs in the network,
+            or in its part `student`.
+        examples: What it reads, by name.
+        outputs: The names of what it answers.
+        shapes: Of each example the dimensions that vary, as torch.export takes them.
+    """
     from torch._dynamo.exc import UserError  # takes a second to import
 
-    own = student_state(student).tensors
-    given, weights = _Given(student, tuple(own)), [value.detach() for value in own.values()]
-    batch = torch.export.Dim("batch")
-    shapes = ({0: batch}, [None] * len(own))
+    own = {name: value.detach() for name, value in weights.items()}
+    inside = set(dict(network.named_parameters()) | dict(network.named_buffers()))
+    given = _Given(network, [name if name in inside else _STUDENT + name for name in own])
+    read = (list(examples.values()), list(own.values()))
+    free = (list(shapes or [None] * len(examples)), [None] * len(own))
     with quiet_exporter(), torch.no_grad(), substituted(_written_out()):
         try:
-            program = torch.export.export(given, (examples, weights), dynamic_shapes=shapes)
+            program = torch.export.export(given, read, dynamic_shapes=free)
         except UserError:  # len(x) is a number there, and stands for any batch only if the code is read
-            program = torch.export.export(given, (examples, weights), dynamic_shapes=shapes, strict=True)
+            program = torch.export.export(given, read, dynamic_shapes=free, strict=True)
         exported = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=["x", *own],
-            output_names=["logits"],
+            input_names=[*examples, *own],
+            output_names=list(outputs),
             opset_version=OPSET,
             verbose=False,
         )
     assert exported is not None
     model = exported.model_proto
     for names in (node.input for node in model.graph.node):
-        names[:] = [name.removeprefix(_STUDENT) for name in names]
+        names[:] = [_without_prefix(name) for name in names]
     for tensor in model.graph.initializer:
-        tensor.name = tensor.name.removeprefix(_STUDENT)
+        tensor.name = _without_prefix(tensor.name)
     model.graph.initializer.extend(
-        numpy_helper.from_array(value.numpy(), name) for name, value in zip(own, weights, strict=True)
+        numpy_helper.from_array(np.ascontiguousarray(value.numpy()), name) for name, value in own.items()
     )
     foldable = _foldable(model.graph, own)
     kept = [port for port in model.graph.input if port.name not in own or port.name in foldable]
@@ -243,6 +267,12 @@ def _capture_own(student: nn.Module, examples: torch.Tensor) -> bytes:
     model.graph.input.extend(kept)
     graph: bytes = model.SerializeToString(deterministic=True)
     return graph
+
+
+def _without_prefix(name: str) -> str:
+    while name.startswith(_STUDENT):
+        name = name.removeprefix(_STUDENT)
+    return name
 
 
 def _foldable(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:

@@ -7,11 +7,14 @@ something.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from fedstill_proto.package.subwords import CLASSES, EMBEDDING, NEXT_TOKEN
 from torch import Tensor, nn
+
+from fedstill_server.hugging_face.key_values import can_step, start_state, step
 
 MEAN, FIRST_PLACE = "mean", "first"
 
@@ -80,9 +83,27 @@ class SentenceClassifier(SentenceNetwork):
 
 
 class NextTokenNetwork(SubwordNetwork):
-    """A causal model: logits [n, S, vocabulary] of the sub-word after each place."""
+    """A causal model: logits [n, S, vocabulary] of the sub-word after each place; also one place at a time.
+
+    Attributes:
+        stream_places: How many places what it keeps has room for.
+    """
 
     answer = NEXT_TOKEN
+    stream_places = 1024
+
+    @functools.cached_property
+    def streams(self) -> bool:
+        """Whether it takes one place at a time."""
+        return can_step(self.model)
+
+    def start_state(self) -> dict[str, Tensor]:
+        """Its state before the first place, by name."""
+        return start_state(self.model, self.stream_places)
+
+    def step(self, word: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Logits [1, vocabulary] and the state after a sub-word [1]."""
+        return step(self.model, word, state, pad=self.pad)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.read(x)[0].logits

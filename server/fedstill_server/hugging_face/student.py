@@ -12,6 +12,7 @@ from fedstill_server.data.forms import NextSubwordsForm, SubwordsForm
 from fedstill_server.families.family import NEXT_SUBWORDS, SUBWORDS, Family, Shape
 from fedstill_server.hugging_face.configuration import places_at_most, read_configuration, usual_answer
 from fedstill_server.hugging_face.errors import HubModelError
+from fedstill_server.hugging_face.network import NextTokenNetwork
 from fedstill_server.hugging_face.opening import open_model
 from fedstill_server.hugging_face.reference import HubReference
 
@@ -45,7 +46,10 @@ def _family(reference: HubReference, state: object, where: str) -> Family:
             raise HubModelError(f"{name}: its vectors have {config.hidden_size} numbers, and not {classes}")
         if answer == NEXT_TOKEN and classes != size:
             raise HubModelError(f"{name}: it knows {size} sub-words, and not {classes}")
-        return _network(reference, state, answer, classes)
+        network = _network(reference, state, answer, classes)
+        if isinstance(network, NextTokenNetwork):
+            network.stream_places = input_shape[0]
+        return network
 
     if answer == NEXT_TOKEN:
         return Family(build, NEXT_SUBWORDS, NextSubwordsForm())

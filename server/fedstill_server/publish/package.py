@@ -13,6 +13,7 @@ from fedstill_proto.arrays import FloatArray, Parameters, parameter_specs
 from fedstill_proto.package.artifact import INFERENCE_FILE, INT8_FILE, StudentPackage, TrainingArtifact
 
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.forms import Labels
 from fedstill_server.export.apart import constants_apart
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.export.int8 import quantize_student
@@ -93,8 +94,8 @@ def package_of(
 ) -> StudentPackage:
     """The package of a student of any family: its inference graph, also in 8 bits, training step and weights.
 
-    A student with a table of words also has graphs of one word at a time, and its weights are in none of the
-    graphs. Arguments and errors are those of `build_package`; `options` are what the training artifact is.
+    A student of text also has graphs of one word at a time, and its weights are in none of the graphs.
+    Arguments and errors are those of `build_package`; `options` are what the training artifact is.
     """
     artifact = build_artifact(options, cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
@@ -128,7 +129,7 @@ def package_of(
         )
         same = _logits(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
         measured["top1_agreement_int8"] = float(same.mean())
-    if options.form.tables:
+    if options.form.labels is Labels.EACH_PLACE and not artifact.frozen:
         answering = as_text_package(answering)
     elif files.subwords is not None and sum(array.size for array in parameters.values()) >= MANY_WEIGHTS:
         answering = with_weights_apart(answering)

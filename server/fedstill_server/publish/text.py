@@ -1,4 +1,4 @@
-"""The package of a student with a table of words: graphs of one word at a time, and its weights only once."""
+"""The package of a student of text: graphs of one word at a time, and its weights only once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedstill_server.publish.weights_apart import with_weights_apart
 
 
 def as_text_package(package: StudentPackage) -> StudentPackage:
-    """The package that devices get of a student with a table of words, from one whose graphs hold weights."""
+    """The package that devices get of a student of text, from one whose graphs hold weights."""
     manifest, parameters = package.manifest, package.parameters
     step = export_step(
         family=manifest.family,
