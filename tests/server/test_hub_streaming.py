@@ -80,9 +80,9 @@ def test_a_package_says_a_sub_word_at_a_time_what_torch_says_of_200(
 
     stream = WordStream(package, package.parameters)
     assert (stream.places, [port.name for port in package.manifest.streaming.state]) == (  # type: ignore[union-attr]
-        PLACES, ["keys", "values", "heard", "next_place"],
+        PLACES, ["keys", "values", "next_place"],
     )  # fmt: skip
-    words = np.random.default_rng(0).integers(0, size, PLACES)  # padding among them, which no place sees
+    words = np.random.default_rng(0).integers(0, size, PLACES)
     said, state = [], stream.start()
     for word in words:
         logits, state = stream.step(int(word), state)

@@ -13,6 +13,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.stacks import same_bits
 from fedstill_server.export.streaming import export_step
+from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, FamilyError, build_student, initial_parameters
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.families.state_space import SelectiveBlock
@@ -84,6 +85,17 @@ def test_the_graph_of_a_word_is_torch_over_200_words(family: str) -> None:
     assert streaming.places == (200 if family.startswith("transformer") else 0)
     if not streaming.places:  # three inputs and eight numbers of each channel, however long the text is
         assert {port.name: port.shape for port in streaming.state} == {"inputs": (6, 12), "state": (16, 12)}
+
+
+def test_the_graph_of_rows_takes_any_number() -> None:
+    parameters = initial_parameters("ssm-8-12-1", (4,), WORDS, 3)
+    _, graph = export_student(family="ssm-8-12-1", input_shape=(4,), classes=WORDS, parameters=parameters)
+    student = load_parameters(build_student("ssm-8-12-1", (4,), WORDS), parameters).eval()
+    x = torch.arange(20).reshape(5, 4)
+
+    (found,) = ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"x": x.numpy()})
+
+    np.testing.assert_allclose(found, student(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_training_step_passes_the_gate_and_stacks() -> None:

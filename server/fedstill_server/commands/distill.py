@@ -29,6 +29,10 @@ fedstill-server distill --task my-data/ --teacher big.onnx --teacher my.models:f
 
 fedstill-server distill --task plays.txt --teacher train:gru-128-256 --technique sequence-level,kd --out words
 
+fedstill-server distill --task plays.txt --tokenizer train:2000 --student ssm-64-128 --technique none --out s
+
+fedstill-server distill --task plays.txt --teacher hf:models/gpt2 --student ssm-64-128 --out small
+
 fedstill-server distill --task texts.csv --teacher hf:models/big --student hf:models/small --out small
 
 fedstill-server distill --task texts.txt --teacher hf:minilm --student hf:minilm?num_hidden_layers=3 --out w
@@ -77,6 +81,13 @@ def distill(
             "lists. By default kd; none learns labels alone."
         ),
     ] = "",
+    tokenizer: Annotated[
+        str,
+        typer.Option(
+            help="For text: the student says sub-words, by a tokenizer.json, or train:2000 for one made of "
+            "the text; that of a causal teacher of Hugging Face needs no naming."
+        ),
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -123,6 +134,7 @@ def distill(
         "teacher": teacher or None,
         "family": family or None,
         "technique": [] if technique == NO_TECHNIQUE else _names(technique) or None,
+        "tokenizer": tokenizer or None,
         "answers": answers or None,
         "normalize": normalize or None,
         "channels": channels or None,

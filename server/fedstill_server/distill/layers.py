@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.families.state_space import SelectiveStateSpace
 from fedstill_server.families.transformer import AttentionWeights, CausalTransformer
 from fedstill_server.hugging_face.errors import HubModelError
 from fedstill_server.hugging_face.network import SubwordNetwork
@@ -88,6 +89,8 @@ def parts_shown(network: nn.Module, kind: str) -> tuple[str, ...]:
         if any(part.fused for part in transformer.attention):
             return ()
         return tuple(name for part in transformer.attention for name in (part.query, part.key, part.value))
+    if not isinstance(network, CausalTransformer):
+        return ()
     return tuple(
         f"{block}.attention.{name}" for block in _blocks(network) for name in ("query", "key", "value")
     )
@@ -101,7 +104,7 @@ def parts_of_teacher(teacher: object, kind: str) -> tuple[str, ...]:
 
 
 def _blocks(network: nn.Module) -> tuple[str, ...]:
-    if not isinstance(network, CausalTransformer):
+    if not isinstance(network, CausalTransformer | SelectiveStateSpace):
         return ()
     return tuple(f"blocks.{place}" for place in range(len(network.blocks)))
 

@@ -45,6 +45,9 @@ class DistillRequest:
         words: For text, how many words the word list has at most.
         places: For text, the words of a row; 0 is 16, or as many sub-words as the longest text has.
         vocabulary: For text, a word list or a package with one; "" makes one of the public text.
+        tokenizer: For text, the sub-words that a student of text says instead of words: a tokenizer.json, a
+            folder with one, or train:2000 for one that is made of the public text; "" is the tokenizer of a
+            causal model of Hugging Face, where the student or a teacher is one, else words.
         normalize: How inputs are scaled, as `InputRule.of` takes it. With a teacher that is given, "auto" is
             as that reads them: what its package or run says, else "bytes".
         channels: Where the channels of an example are.
@@ -66,6 +69,7 @@ class DistillRequest:
     words: int = 4000
     places: int = 0
     vocabulary: str = ""
+    tokenizer: str = ""
     normalize: str = "auto"
     channels: str = "auto"
     suppress: str = ""

@@ -30,6 +30,8 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.inheritance import with_constraints
 from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
+from fedstill_server.distill.next_subword_request import asks_for_next_subwords, open_next_subwords
+from fedstill_server.distill.next_subwords import NextSubwordTask, next_subword_teacher
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import check_teacher, score_of, teacher_accuracy
@@ -153,14 +155,20 @@ def open_distillation(
 
 def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
     """The task, and the request with what follows from it."""
-    if is_subword_request(request):
+    task: DistillTask
+    if asks_for_next_subwords(request):
+        request, task = open_next_subwords(request)
+    elif is_subword_request(request):
         return open_subwords(request)
-    if any(map(is_hub_place, request.teacher)):
+    elif any(map(is_hub_place, request.teacher)):
         raise DistillError(
             f"teacher: a model of Hugging Face reads texts, and the task {request.task} has none for a "
             "student of sub-words: give a .csv, .tsv or .txt file, or a folder of them"
         )
-    task = next(opened for kind, opened in _OPENED if kind.is_at(request.task))(request)
+    elif request.tokenizer:
+        raise DistillError(f"tokenizer: {request.task} is no text; give a .txt file, or a folder of them")
+    else:
+        task = next(opened for kind, opened in _OPENED if kind.is_at(request.task))(request)
     if not task.keeps_answers:
         if request.answers:
             raise DistillError(
@@ -228,6 +236,8 @@ def _teacher(
 def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> TeacherModel:
     if is_hub_place(text) and isinstance(task, SubwordTask):
         return hub_teacher(text, task)
+    if is_hub_place(text) and isinstance(task, NextSubwordTask):
+        return next_subword_teacher(text, task)
     if not _is_trained_here(text):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")

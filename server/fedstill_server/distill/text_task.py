@@ -10,7 +10,7 @@ text, or read from a vocabulary.json: a teacher of text must know the same words
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -78,38 +78,53 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Te
     Raises:
         DistillError: There is no such text, or too little of it.
     """
+    parts = read_parts(name)
+    listed = _word_list(vocabulary, parts.public, words)
+    rows = parts.rows(lambda texts: text_examples(texts, listed, places=places))
+    files = PackageFiles(vocabulary=listed.to_json())
+    return TextDistillTask(
+        name=parts.name, classes=len(listed.entries), **rows, teaching=rows["public"], files=files
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTexts:
+    """What is learned, what tests and validates, and what is private; the last two may be empty."""
+
+    where: str
+    public: Sequence[str]
+    test: Sequence[str]
+    validation: Sequence[str]
+    private: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """The task's."""
+        return Path(self.where).resolve().stem
+
+    def rows(self, rows_of: Callable[[Sequence[str]], Examples]) -> dict[str, Examples]:
+        """The rows of each part by its name; raises DistillError where there are none to learn or to test."""
+        made = {part: rows_of(getattr(self, part)) for part in ("public", "test", "validation", "private")}
+        for part in ("public", "test"):
+            if not len(made[part]):
+                raise DistillError(f"task: {self.where}: its {part} text is shorter than a row")
+        return made
+
+
+def read_parts(name: str) -> TaskTexts:
+    """The texts of a .txt file, or of a folder of them."""
     path = Path(name)
     folder = path if (path / "public.txt").is_file() else None
     texts = read_texts(path if folder is None else folder / "public.txt")
     public, test, validation = _parts(texts)
+    private: list[str] = []
     if folder is not None:
         held = {part: folder / f"{part}.txt" for part in ("test", "validation", "private")}
         test = read_texts(held["test"]) if held["test"].is_file() else test
         validation = read_texts(held["validation"]) if held["validation"].is_file() else validation
         public = texts if held["test"].is_file() and held["validation"].is_file() else public
         private = read_texts(held["private"]) if held["private"].is_file() else []
-    else:
-        private = []
-    listed = _word_list(vocabulary, public, words)
-
-    def rows(part: Sequence[str], who: str, *, needed: bool = True) -> Examples:
-        examples = text_examples(part, listed, places=places)
-        if needed and not len(examples):
-            raise DistillError(f"task: {name}: its {who} text has fewer than {places + 1} words, a row's")
-        return examples
-
-    learned = rows(public, "public")
-    own = rows(private, "private", needed=False)
-    return TextDistillTask(
-        name=path.resolve().stem,
-        classes=len(listed.entries),
-        public=learned,
-        private=own,
-        validation=rows(validation, "validation", needed=False),
-        test=rows(test, "test"),
-        teaching=learned,
-        files=PackageFiles(vocabulary=listed.to_json()),
-    )
+    return TaskTexts(where=name, public=public, test=test, validation=validation, private=private)
 
 
 def _parts(texts: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -48,19 +48,22 @@ class SelectiveBlock(nn.Module):
         self.outward = nn.Linear(channels, width, bias=False)
 
     def forward(self, x: Tensor, places: int) -> Tensor:
-        by_place = self.norm(x).reshape(-1, places, x.shape[1]).transpose(0, 1).reshape(x.shape)
-        into, gate = self.inward(by_place).chunk(2, -1)  # [S * batch, C] each
-        before = into.new_zeros((_REACH - 1) * (into.shape[0] // places), self.channels)
-        seen = self._convolved(torch.cat([before, into]).reshape(_REACH - 1 + places, -1, self.channels))
-        decay, drive, read = self._of_places(seen.reshape(-1, self.channels))
-        shape = (places, -1, _STATES, self.channels)
-        state = torch.zeros_like(drive.reshape(shape)[0])
+        width = x.shape[1]
+        normal = self.norm(x).reshape(-1, places, width)
+        batch = normal.shape[0]
+        into, gate = self.inward(normal.transpose(0, 1).reshape(-1, width)).chunk(2, -1)  # [S * batch, C]
+        before = into.new_zeros(_REACH - 1, batch, self.channels)
+        inputs = torch.cat([before, into.reshape(places, batch, self.channels)])
+        seen = self._convolved(inputs).reshape(-1, self.channels)
+        decay, drive, read = self._of_places(seen)
+        shape = (places, batch, _STATES, self.channels)
+        state = into.new_zeros(batch, _STATES, self.channels)
         states = []
         for kept, added in zip(decay.reshape(shape).unbind(), drive.reshape(shape).unbind(), strict=True):
             state = kept * state + added
             states.append(state)
-        out = self._out(torch.cat(states), read, seen.reshape(-1, self.channels), gate)
-        return x + out.reshape(places, -1, x.shape[1]).transpose(0, 1).reshape(x.shape)
+        out = self._out(torch.cat(states), read, seen, gate)
+        return x + out.reshape(places, batch, width).transpose(0, 1).reshape(-1, width)
 
     def step(self, x: Tensor, before: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One place x [1, width], after the inputs of the three before it [3, C] and the state [N, C]."""

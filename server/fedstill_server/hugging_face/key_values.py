@@ -1,8 +1,7 @@
 """A causal model of Hugging Face one sub-word at a time: what its attention keeps, as inputs and outputs.
 
 The keys and values of all places stand in two arrays of one size, into which a step puts those of its own
-place: a graph of a step reads arrays of the same shapes for ever. A place sees itself and those before it
-that hold something, as in whole rows.
+place: a graph of a step reads arrays of the same shapes for ever. A place sees itself and those before it.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def can_step(model: nn.Module) -> bool:
 
 
 def start_state(model: nn.Module, places: int) -> dict[str, Tensor]:
-    """No keys and values, nothing that was heard, and the first place."""
+    """No keys and values, and the first place."""
     shape = _kept_shape(model)
     assert shape is not None
     layers, heads, width = shape
@@ -69,20 +68,15 @@ def start_state(model: nn.Module, places: int) -> dict[str, Tensor]:
     return {
         "keys": seen,
         "values": seen.clone(),
-        "heard": torch.zeros(places),
         "next_place": torch.zeros(1, dtype=torch.int64),
     }
 
 
-def step(model: nn.Module, word: Tensor, state: tuple[Tensor, ...], *, pad: int) -> tuple[Tensor, ...]:
+def step(model: nn.Module, word: Tensor, keys: Tensor, values: Tensor, place: Tensor) -> tuple[Tensor, ...]:
     """Logits [1, V] and the state after a sub-word [1]."""
-    keys, values, heard, place = state
-    numbers = torch.arange(len(heard))
-    here = numbers == place
-    is_heard = ((word != pad) | (place == 0)).to(heard.dtype)
-    heard = torch.where(here, is_heard, heard)
-    hidden = (heard == 0) | (numbers > place)
-    cache = PlacedCache(keys, values, here)
+    numbers = torch.arange(keys.shape[2])
+    hidden = numbers > place
+    cache = PlacedCache(keys, values, numbers == place)
     answer: Any = model(
         input_ids=word.unsqueeze(0),
         position_ids=place.unsqueeze(0),
@@ -90,7 +84,7 @@ def step(model: nn.Module, word: Tensor, state: tuple[Tensor, ...], *, pad: int)
         use_cache=True,
         **{_cache_name(model): cache},
     )
-    return (answer.logits[:, -1], *cache.after(), heard, place + 1)
+    return (answer.logits[:, -1], *cache.after(), place + 1)
 
 
 def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:

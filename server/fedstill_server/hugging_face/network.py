@@ -103,7 +103,16 @@ class NextTokenNetwork(SubwordNetwork):
 
     def step(self, word: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Logits [1, vocabulary] and the state after a sub-word [1]."""
-        return step(self.model, word, state, pad=self.pad)
+        return step(self.model, word, *state)
+
+    def read(self, x: Tensor) -> tuple[Any, Tensor]:
+        """As of the others; padding stands behind a text, where no place before it sees it, and is no matter.
+
+        So what ends a text can be the padding, as with GPT-2, and stand between texts.
+        """
+        numbers = x.long()
+        heard = torch.ones_like(numbers)
+        return self.model(input_ids=numbers, attention_mask=heard), heard.bool()
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.read(x)[0].logits

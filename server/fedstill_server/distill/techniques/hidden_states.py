@@ -6,7 +6,9 @@ over the places that hold something. The student's layers are spread evenly over
 states before the first layer, the embedding, are a pair of their own. W is the identity where the widths are
 equal, and else a linear map that exists in training only. Divided by the size of the teacher's states one
 weight suits all teachers. Layers are found by the configuration of a model of Hugging Face; fedstill's own
-transformer has them, too.
+transformer and state-space students have them, too, so that one learns from the other: what stands between
+two blocks is a vector of each place in both, whatever mixes the places (as in MOHAWK's second stage, Bick et
+al. 2024, arXiv 2408.10189).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class HiddenStates(FeatureTechnique):
             return super().pairs(student, teacher)
         for who, states in (("student", student), ("teacher", teacher)):
             if len(states) < 2:
-                raise DistillError(f"hidden-states: the {who} is no transformer whose layers can be seen")
+                raise DistillError(f"hidden-states: the {who} shows no layers: transformers do, and ssm")
         between = uniform_map(student[1:], teacher[1:])
         return ((student[0], teacher[0]), *between) if self.embedding else between
 
