@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.model.intents import intent_schema, predict_intents
+from fedstill_client.model.intent_schema import intent_schema
+from fedstill_client.model.intents import predict_intents
 from fedstill_client.packages import PackageSource, check_package
 from fedstill_proto.text.intents import OUT_OF_SCOPE
 from fedstill_server.publish.repository import Repository

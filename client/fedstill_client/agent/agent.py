@@ -57,7 +57,8 @@ from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.context import LearnableContext
 from fedstill_client.model.answering_student import ROW_LIMIT, Answerer, AnsweringStudent
 from fedstill_client.model.given_examples import ScaleWatch, class_numbers
-from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
+from fedstill_client.model.intent_schema import intent_schema
+from fedstill_client.model.intents import Said, encode_utterances, understand
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent

@@ -29,7 +29,7 @@ from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import Forward
-from fedstill_client.model.intents import intent_schema
+from fedstill_client.model.intent_schema import intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent

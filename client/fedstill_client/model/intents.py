@@ -27,6 +27,8 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.intents import IntentSchema, Understanding
 from fedstill_proto.text.ngrams import NOTHING
 
+from fedstill_client.model.intent_schema import intent_schema
+
 if TYPE_CHECKING:
     from fedstill_client.model.answering_student import Answerer
 
@@ -66,23 +68,6 @@ class Said:
         ):
             return none
         return np.asarray(self.x[found])
-
-
-def intent_schema(package: StudentPackage) -> IntentSchema | None:
-    """The intents of an assistant's student, in the order of its classes.
-
-    Returns:
-        The schema; None for a package of another kind of student.
-
-    Raises:
-        WireError: The package's intents.json is not one for its student.
-    """
-    if package.intents is None:
-        return None
-    manifest = package.manifest
-    return IntentSchema.from_json(
-        package.intents, classes=manifest.classes, places=math.prod(manifest.input_shape)
-    )
 
 
 def encode_utterances(schema: IntentSchema, texts: list[str]) -> FloatArray:

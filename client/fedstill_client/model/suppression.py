@@ -20,7 +20,7 @@ from fedstill_proto.package.constraints.token_mask import TokenMask
 from fedstill_proto.package.target import TargetKind
 from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_client.model.intents import intent_schema
+from fedstill_client.model.intent_schema import intent_schema
 from fedstill_client.model.word_list import package_word_list
 
 

@@ -28,7 +28,7 @@ from fedstill_proto.text.vocabulary import WordList
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from fedstill_client.model.intents import intent_schema
+from fedstill_client.model.intent_schema import intent_schema
 from fedstill_client.model.slots import slot_schema
 from fedstill_client.model.suppression import Suppression
 from fedstill_client.packages.errors import PackageError

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fedstill_server.commands.generated import taken, takes
 from fedstill_server.commands.making_progress import shown_progress
 from fedstill_server.commands.shared import AsJson, help_of
+from fedstill_server.inspection.parting.options import PartingOptions
 
 PAGE_FILE = "parting.html"
 
@@ -19,6 +21,7 @@ def register(cli: typer.Typer) -> None:
     cli.command(name="parting", help=help_of(parting), rich_help_panel="Look into")(parting)
 
 
+@takes(PartingOptions)
 def parting(
     folder: Annotated[Path, typer.Argument(help="A student package, or a distillation.")],
     task: Annotated[
@@ -27,14 +30,11 @@ def parting(
     teacher: Annotated[
         str, typer.Option(help="Its teacher, as in distill; by default that of its distillation.")
     ] = "",
-    form: Annotated[str, typer.Option(help="The graph that is asked: float32 or int8.")] = "float32",
-    rows: Annotated[
-        int, typer.Option(min=0, help="Test examples at most; 0 is all, and of text as many as take seconds.")
-    ] = 0,
-    examples: Annotated[int, typer.Option(min=1, help="How many of those furthest apart are listed.")] = 20,
     html: Annotated[Path | None, typer.Option(help="Where to write the page.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of the split of the task.")] = None,
     as_json: AsJson = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Report where a student and its teacher part most, for whoever audits it.
 
@@ -57,7 +57,7 @@ def parting(
     from fedstill_server.inspection.parting.asking import ask_both
     from fedstill_server.inspection.parting.page import text_of_parting, write_parting
 
-    place = package_at(folder)
+    wanted, place = taken(PartingOptions, asked), package_at(folder)
     if place is None:
         raise DistillError(f"{folder}: is neither a student package nor a distillation")
     target = html or place.parent / PAGE_FILE
@@ -69,11 +69,12 @@ def parting(
         if taught is None:
             raise DistillError(f"{folder}: was distilled from no teacher; name one with --teacher")
         package = load_student(place)
-        forms = {each.name: each for each in forms_of(package, (form,), opened.public.x)}
-        if form not in forms:
-            raise unknown_name("--form", form, forms)
+        forms = {each.name: each for each in forms_of(package, (wanted.form,), opened.public.x)}
+        if wanted.form not in forms:
+            raise unknown_name("--form", wanted.form, forms)
         told("asking both", 0, 0)
-        found = ask_both(package, answering(forms[form].graph), opened, taught, rows=rows, most=examples)
+        answer = answering(forms[wanted.form].graph)
+        found = ask_both(package, answer, opened, taught, rows=wanted.rows, most=wanted.examples)
     write_parting(found, target, title=package.manifest.family)
     document = json.dumps(found.to_json(), indent=1)
     replace_file(target.with_suffix(".json"), (document + "\n").encode(), mode=SHARED)
