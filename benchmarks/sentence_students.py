@@ -22,6 +22,7 @@ where a bar is missed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -168,7 +169,9 @@ class Study:
 
     def judged(self, name: str, network: nn.Module, *, head: bool = False) -> Judged:
         """What a network of vectors is worth, or one with a head of intents."""
-        kept = self._kept(f"judged-{_file_name(name)}", lambda: self._measured(network, head=head))
+        judged_by = [[*pairs.first, *pairs.second] for pairs in self.sets]
+        digest = hashlib.sha256(json.dumps(judged_by).encode()).hexdigest()[:8]
+        kept = self._kept(f"judged-{digest}-{_file_name(name)}", lambda: self._measured(network, head=head))
         return Judged({pairs.name: kept[pairs.name] for pairs in self.sets}, kept["right"] > 0)
 
     def _measured(self, network: nn.Module, *, head: bool) -> Parameters:

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.sentences.gathered import docstrings, paragraphs
 
-PACKAGES = ("networkx", "jsonschema", "werkzeug", "docutils", "tornado", "markdown")
+PACKAGES = ("networkx", "jsonschema", "docutils", "markdown", "sklearn", "websockets")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
