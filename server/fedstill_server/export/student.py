@@ -402,13 +402,15 @@ def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, 
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """A context in which torch.onnx does not report every optional package that is missing."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """A context in which torch.onnx does not report missing optional packages, and what it cannot fold."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
