@@ -139,7 +139,7 @@ class SoftLabelCodec:
         if self.encoding is Encoding.GAUSSIAN:
             return NUMBERS
         if self.encoding is Encoding.DRAWN:
-            return self.drawn_shape(1, classes).bytes
+            return self.drawn_shape(1, classes).size_bytes
         return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
     @property
@@ -192,7 +192,7 @@ class SoftLabelCodec:
         """A message as long as that of `encode`, in which all numbers are zeros; not of LEVELS."""
         if self.encoding is Encoding.DRAWN:
             shape = self.drawn_shape(labels.rows, labels.classes)
-            return shape.message(bytes(shape.bytes))
+            return shape.message(bytes(shape.size_bytes))
         message = pb.SoftLabels(encoding=TO_WIRE[self.encoding], rows=labels.rows, classes=labels.classes)
         row_bytes = self.row_bytes(labels.classes)
         if self.encoding is Encoding.TOP_K:
@@ -216,7 +216,9 @@ class SoftLabelCodec:
         """
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
-        if isinstance(labels, DrawnTails) and self.encoding is not Encoding.DRAWN:
+        if isinstance(labels, DrawnTails):
+            if self.encoding is Encoding.DRAWN:
+                return encode_drawn(labels, bits=self.bits)
             labels = labels.named()
         if isinstance(labels, GaussianSoftLabels) != (self.encoding is Encoding.GAUSSIAN):
             raise InvalidValue("encoding", f"{self.encoding.value!r} is not for {type(labels).__name__}")
@@ -224,7 +226,7 @@ class SoftLabelCodec:
             return encode_gaussians(labels)
         if self.encoding is Encoding.LEVELS:
             return message_of_levels(self.levels(labels), entropy=self.entropy)
-        if self.encoding is Encoding.DRAWN or isinstance(labels, DrawnTails):
+        if self.encoding is Encoding.DRAWN:
             return encode_drawn(with_drawn_tails(labels, k=self.k, drawn=self.drawn), bits=self.bits)
         if self.encoding is Encoding.TOP_K:
             return _encode_top_k(keep_top_k(labels, self.k))

@@ -234,7 +234,7 @@ def _systematic(tail: Float64Array, drawn: int, uniforms: Float64Array) -> IntAr
     wanted = uniforms[:, None] + np.arange(drawn) + apart * np.arange(rows)[:, None]
     places = np.searchsorted(reached.reshape(-1), wanted, side="right") - cells * np.arange(rows)[:, None]
     last = cells - 1 - np.argmax(tail[:, ::-1] > 0, axis=1)  # rounding may leave the sum just short
-    return np.minimum(places, last[:, None])
+    return np.asarray(np.minimum(places, last[:, None]))
 
 
 def _first_unkept(likeliest: IntArray) -> IntArray:

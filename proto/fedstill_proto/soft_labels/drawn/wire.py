@@ -64,7 +64,7 @@ class DrawnShape:
         )
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What the values of a message take."""
         return -(-self.rows * self.row_bits // 8)
 
@@ -142,8 +142,8 @@ def _checked_shape(message: pb.SoftLabels, field: str) -> DrawnShape:
         named = message.k + message.drawn
         raise WireError(f"{field}.rows", f"{message.rows} rows of {named} classes are too many")
     shape = DrawnShape(message.rows, message.classes, message.k, message.drawn, message.bits)
-    if len(message.values) != shape.bytes:
-        raise WireError(f"{field}.values", f"{len(message.values)} bytes, expected {shape.bytes}")
+    if len(message.values) != shape.size_bytes:
+        raise WireError(f"{field}.values", f"{len(message.values)} bytes, expected {shape.size_bytes}")
     return shape
 
 
