@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.agent_types import check_scope
-from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, ScopeOption, StudentOption
+from fedstill_client.commands.options import (
+    AgentCommand,
+    HomeOption,
+    JsonOption,
+    ScopeOption,
+    StudentOption,
+    from_dataclass,
+)
 from fedstill_client.commands.output import print_json
 from fedstill_client.commands.paths import check_student_folder
 
@@ -20,20 +28,36 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to fedstill-agent."""
-    app.command(name="generate", cls=AgentCommand)(generate_command)
+    app.command(name="generate", cls=AgentCommand)(from_dataclass(WritingOptions)(generate_command))
+
+
+def _option(help: str) -> Any:
+    return field(default=None, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritingOptions:
+    """How to write; the help of each field is that of its option."""
+
+    tokens: int | None = _option("How many words or sub-words at most; 64.")
+    temperature: float | None = _option(
+        "Below 1 for likelier words, above for others; 0 takes the likeliest; 1."
+    )
+    top_k: int | None = _option("Draw among so many of the likeliest; 0 is all; 0.")
+    top_p: float | None = _option("Draw among the fewest that are so likely together; 1 is all; 1.")
+    seed: int | None = _option("Of the draws: the same one writes the same text; 0.")
+
+    def sampling(self) -> Sampling:
+        """How each token is chosen; raises InvalidValue."""
+        from fedstill_client.generation.sampling import Sampling  # numpy, which --help does without
+
+        given = {name: value for name, value in vars(self).items() if name != "tokens" and value is not None}
+        return Sampling(**given)
 
 
 def generate_command(
     prompt: Annotated[str, typer.Argument(help="The text to go on with.")] = "",
-    tokens: Annotated[int, typer.Option(help="How many words or sub-words at most.")] = 64,
-    temperature: Annotated[
-        float, typer.Option(help="Below 1 for likelier words, above for others; 0 takes the likeliest.")
-    ] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Draw among so many of the likeliest; 0 is all.")] = 0,
-    top_p: Annotated[
-        float, typer.Option(help="Draw among the fewest that are so likely together; 1 is all.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the draws: the same one writes the same text.")] = 0,
+    options: WritingOptions | None = None,
     home: HomeOption = None,
     student: StudentOption = None,
     scope: ScopeOption = None,
@@ -57,9 +81,8 @@ def generate_command(
     whom = check_scope(scope or "owner")
     if student is not None:
         check_student_folder(student)
-    from fedstill_client.generation.sampling import Sampling
-
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    options = options or WritingOptions()
+    sampling, tokens = options.sampling(), 64 if options.tokens is None else options.tokens
     if student is not None:
         written = _by_package(student, prompt, tokens, sampling)
     else:

@@ -14,7 +14,7 @@ from fedstill_server.families.train_rule import SEPARATOR
 from fedstill_server.hugging_face.reference import HubReference, is_hub_place
 
 if TYPE_CHECKING:
-    from fedstill_server.distill.next_subwords import NextSubwordTask
+    from fedstill_server.distill.next_subwords import NextSubwordDistillTask
     from fedstill_server.distill.request import DistillRequest
     from fedstill_server.hugging_face.tokenizer import SubwordTokenizer
 
@@ -30,7 +30,7 @@ def asks_for_next_subwords(request: DistillRequest) -> bool:
     return bool(request.tokenizer) or any(map(_is_causal, named or _teachers(request)))
 
 
-def open_next_subwords(request: DistillRequest) -> tuple[DistillRequest, NextSubwordTask]:
+def open_next_subwords(request: DistillRequest) -> tuple[DistillRequest, NextSubwordDistillTask]:
     """The task of a text, and the request with the student as it follows from the tokenizer.
 
     Raises:

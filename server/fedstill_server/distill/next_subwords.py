@@ -33,7 +33,7 @@ _FEWEST = 256 + 2  # a byte each, and the special ones
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NextSubwordTask(TextDistillTask):
+class NextSubwordDistillTask(TextDistillTask):
     """Next sub-words.
 
     Attributes:
@@ -54,7 +54,7 @@ class NextSubwordTask(TextDistillTask):
 
 def next_subwords(
     name: str, tokenizer: SubwordTokenizer, *, size: int, places: int, tables: bool = True
-) -> NextSubwordTask:
+) -> NextSubwordDistillTask:
     """The task of a text.
 
     Args:
@@ -62,7 +62,7 @@ def next_subwords(
         tokenizer: What makes sub-words of it.
         size: How many students know; the tokenizer's numbers are below it.
         places: The sub-words of a row.
-        tables: As in NextSubwordTask.
+        tables: As in NextSubwordDistillTask.
 
     Raises:
         DistillError: There is no such text, or too little of it.
@@ -72,7 +72,7 @@ def next_subwords(
     rows = parts.rows(lambda part: _rows(part, texts, places=places))
     packaged, subwords = tokenizer.packaged(places=places, size=size, answer=NEXT_TOKEN)
     files = PackageFiles(tokenizer=packaged, subwords=subwords)
-    return NextSubwordTask(
+    return NextSubwordDistillTask(
         name=parts.name,
         classes=size,
         **rows,
@@ -136,7 +136,7 @@ def made_tokenizer(texts: Sequence[str], *, size: int) -> SubwordTokenizer:
     return SubwordTokenizer.of_bytes(made.to_str().encode(), where="tokenizer", pad_word=_PAD)
 
 
-def next_subword_teacher(text: str, task: NextSubwordTask) -> TorchTeacher:
+def next_subword_teacher(text: str, task: NextSubwordDistillTask) -> TorchTeacher:
     """The teacher at a place such as hf:models/gpt2.
 
     Raises:

@@ -31,7 +31,7 @@ from fedstill_server.distill.inheritance import with_constraints
 from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.next_subword_request import asks_for_next_subwords, open_next_subwords
-from fedstill_server.distill.next_subwords import NextSubwordTask, next_subword_teacher
+from fedstill_server.distill.next_subwords import NextSubwordDistillTask, next_subword_teacher
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import check_teacher, score_of, teacher_accuracy
@@ -236,7 +236,7 @@ def _teacher(
 def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> TeacherModel:
     if is_hub_place(text) and isinstance(task, SubwordTask):
         return hub_teacher(text, task)
-    if is_hub_place(text) and isinstance(task, NextSubwordTask):
+    if is_hub_place(text) and isinstance(task, NextSubwordDistillTask):
         return next_subword_teacher(text, task)
     if not _is_trained_here(text):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
