@@ -78,7 +78,7 @@ class AgentMemory:
         with self._lock:
             self._memory.limits = limits
 
-    def mixed(self, texts: list[str]) -> FloatArray | None:
+    def mixed(self, texts: Sequence[str]) -> FloatArray | None:
         """What texts are [n, classes], by memory and student; None where no memory has a label."""
         with self._lock:
             return self._memory.mixed(texts)

@@ -8,6 +8,7 @@ vector is its log probabilities less their mean.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray
@@ -55,7 +56,7 @@ class TextEmbedder:
         self.name, self._is_embedding = _made_by(student), answer == EMBEDDING
         self._student, self._reader = student, reader
 
-    def embed(self, texts: list[str]) -> FloatArray:
+    def embed(self, texts: Sequence[str]) -> FloatArray:
         """The vectors [n, width] of texts; raises InvalidValue for a text with nothing in it."""
         rows = self._reader.rows(texts)
         starts = range(0, max(len(rows), 1), _TOGETHER)

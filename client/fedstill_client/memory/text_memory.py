@@ -42,7 +42,7 @@ class MemoryStudent:
     embedder: TextEmbedder
     row_holds: Callable[[str], bool]
     class_names: tuple[str, ...]
-    probabilities: Callable[[list[str]], FloatArray]
+    probabilities: Callable[[Sequence[str]], FloatArray]
     allowed: Callable[[FloatArray], FloatArray]
     state: object
 
@@ -131,7 +131,7 @@ class TextMemory:
         )
         return MemoryAnswer(found, classes, mixture.share)
 
-    def mixed(self, texts: list[str]) -> FloatArray | None:
+    def mixed(self, texts: Sequence[str]) -> FloatArray | None:
         """What texts are [n, classes], by the memory and the student; None where no memory has a label."""
         student = self._student_now()
         if not student.class_names or not self._table.count()[0]:
@@ -210,7 +210,7 @@ class TextMemory:
         return self._mixture[2]
 
     def _mixed(
-        self, kept: _Kept, student: MemoryStudent, mixture: Mixture, texts: list[str], queries: FloatArray
+        self, kept: _Kept, student: MemoryStudent, mixture: Mixture, texts: Sequence[str], queries: FloatArray
     ) -> FloatArray:
         classes = len(kept.class_names)
         places, cosines = nearest(kept.vectors[kept.labelled], queries, NEIGHBOURS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray
@@ -77,7 +78,7 @@ class _Wanted:
         return "id <= ?" if self.before is None else "id <= ? AND kept_at < ?"
 
     @property
-    def values(self) -> tuple[object, ...]:
+    def values(self) -> tuple[Any, ...]:
         if self.ids is not None:
             return self.up_to, json.dumps(self.ids)
         if self.source is not None:
@@ -227,7 +228,7 @@ class MemoryTable:
     def _change_version(self) -> None:
         self._put_setting(_VERSION, str(self.version + 1))
 
-    def _rows(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def _rows(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._database.rows(question, values) if self._is_there() else []
 
     def _is_there(self) -> bool:

@@ -91,7 +91,7 @@ def _check_model(model: Mapping[str, Any]) -> int:
     merges = model.get("merges") or []
     if not isinstance(merges, list) or len(merges) > SUBWORD_LIMIT:
         raise WireError("tokenizer.model.merges", f"is no list of {SUBWORD_LIMIT} merges at most")
-    return max(numbers)
+    return int(max(numbers))
 
 
 def _check_added(added: object) -> int:
@@ -167,10 +167,13 @@ def _checked_growth(step: Mapping[str, Any], where: str) -> float:
 def _check_template(step: Mapping[str, Any], field: str) -> None:
     special = step.get("special_tokens") or {}
     listed = special.values() if isinstance(special, dict) else special
-    numbers = [one.get("ids") if isinstance(one, dict) else None for one in listed]
-    if not all(isinstance(ids, list) for ids in numbers) or sum(map(len, numbers)) > _STEP_LIMIT:
-        raise WireError(field, f"a template has lists of {_STEP_LIMIT} special sub-words at most")
-    _check_numbers([number for ids in numbers for number in ids], field)
+    numbers: list[Any] = []
+    for one in listed:
+        ids = one.get("ids") if isinstance(one, dict) else None
+        if not isinstance(ids, list) or len(numbers) + len(ids) > _STEP_LIMIT:
+            raise WireError(field, f"a template has lists of {_STEP_LIMIT} special sub-words at most")
+        numbers += ids
+    _check_numbers(numbers, field)
     for name in ("single", "pair"):
         pieces = step.get(name)
         if not isinstance(pieces, list) or len(pieces) > _STEP_LIMIT:
