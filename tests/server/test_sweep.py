@@ -38,7 +38,7 @@ def test_a_family_has_a_name_for_each_width_and_depth() -> None:
         "hf:minilm?num_hidden_layers=3",
     ]
     wide = "hidden_size=64&intermediate_size=256&num_attention_heads=2&num_hidden_layers=2"
-    assert names("hf:models/bert", (64,), (2,)) == [f"hf:models/bert?{wide}"]
+    assert names("hf:models/bert", (64,), (2,)) == [f"hf:models/bert?{wide}&weights=none"]
     assert names("mlp-{width}-{quadruple}", (4,)) == ["mlp-4-16"]
     assert names("mlp-4, cnn-4-8,mlp-4") == ["mlp-4", "cnn-4-8"]
 

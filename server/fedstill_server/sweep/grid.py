@@ -5,7 +5,8 @@ cnn                 cnn-W-2W; it has one depth
 gru                 gru-W-2W, a word's width and the state's; it has one depth
 ssm                 ssm-W-2W-D
 transformer         transformer-W-H-D, with heads of 16 values
-hf:PLACE            hf:PLACE?num_hidden_layers=D&hidden_size=W, with heads and inner layers to match
+hf:PLACE            hf:PLACE?num_hidden_layers=D&hidden_size=W, with heads and inner layers to match; of
+                    several widths, all begin anew (weights=none), since none can begin as layers of another
 anything with {}    a name with {width}, {depth}, {double} and {quadruple} of the width in it
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedstill_server.hugging_face.reference import HubReference, is_hub_place
+from fedstill_server.hugging_face.reference import NO_WEIGHTS, HubReference, is_hub_place
 from fedstill_server.sweep.errors import SweepError
 
 _HEAD = 16
@@ -95,16 +96,14 @@ def _name(family: str, width: int, depth: int) -> str:
 
 def _hub_name(family: str, width: int, depth: int) -> str:
     reference = HubReference.of(family, where="--family")
-    fields = dict(reference.fields)
+    fields, weights = dict(reference.fields), reference.weights
     if depth:
         fields["num_hidden_layers"] = str(depth)
     if width:
         heads = max(1, width // (2 * _HEAD))
         fields |= {"hidden_size": str(width), "num_attention_heads": str(heads)}
-        fields["intermediate_size"] = str(4 * width)
-    return HubReference(
-        reference.place, tuple(sorted(fields.items())), reference.answer, reference.weights
-    ).text
+        fields["intermediate_size"], weights = str(4 * width), NO_WEIGHTS
+    return HubReference(reference.place, tuple(sorted(fields.items())), reference.answer, weights).text
 
 
 def _needed(family: str, option: str, value: int) -> int:
