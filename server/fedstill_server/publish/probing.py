@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError, InvalidValue
@@ -213,7 +215,7 @@ def _contexts(constraints: Constraints, texts: _Texts, x: FloatArray) -> Iterato
         yield [*texts.begin, *(int(number) for number in row)]
 
 
-def _likeliest(values: FloatArray) -> list[int]:
+def _likeliest(values: npt.NDArray[np.floating[Any]]) -> list[int]:
     """The places of the SHOWN largest finite values."""
     kept = np.argsort(-values, kind="stable")[:SHOWN]
     return [int(number) for number in kept if np.isfinite(values[number]) and values[number] != 0]
