@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,12 @@ class Written:
     text: str
     numbers: tuple[int, ...]
     ended: bool
+
+
+def check_tokens(tokens: int) -> None:
+    """Raises InvalidValue for a number of tokens that nobody can write at once."""
+    if not 1 <= tokens <= MOST_TOKENS:
+        raise InvalidValue("tokens", f"{tokens}; give 1 to {MOST_TOKENS}")
 
 
 class TextWriter:
@@ -89,8 +95,12 @@ class TextWriter:
             InvalidValue: The number of tokens is out of range, or the prompt is too long.
             NothingAllowed: All tokens are suppressed.
         """
+        return self.gathered(self.drawn(prompt, tokens=tokens, sampling=sampling))
+
+    def gathered(self, drawn: Iterable[int]) -> Written:
+        """What tokens say together; one that ends a text is the last."""
         numbers, ended = [], False
-        for number in self.drawn(prompt, tokens=tokens, sampling=sampling):
+        for number in drawn:
             ended = number in self.texts.ends
             if not ended:
                 numbers.append(number)
@@ -98,8 +108,7 @@ class TextWriter:
 
     def drawn(self, prompt: str, *, tokens: int, sampling: Sampling | None = None) -> Iterator[int]:
         """The tokens as they are drawn; what ends a text is the last one."""
-        if not 1 <= tokens <= MOST_TOKENS:
-            raise InvalidValue("tokens", f"{tokens}; give 1 to {MOST_TOKENS}")
+        check_tokens(tokens)
         sampler = TokenSampler(sampling or Sampling())
         text = StreamedText(self._stream)
         logits = text.add(self.texts.numbers(prompt))
@@ -110,10 +119,19 @@ class TextWriter:
                 return
             logits = text.add([number])
 
-    def choose(self, logits: FloatArray, behind: tuple[int, ...], sampler: TokenSampler) -> int:
+    def choose(self, logits: FloatArray, behind: Sequence[int], sampler: TokenSampler) -> int:
         """The next token behind others, of logits [V]: none that says nothing, or is suppressed there."""
         allowed = self.allowed(logits)
         return sampler(allowed) if self._mask is None else self._mask.choose(allowed, behind, sampler)
+
+    def left(self, logits: FloatArray, behind: Sequence[int]) -> FloatArray:
+        """Logits [V] of the next token behind others, -inf for what says nothing or is suppressed there."""
+        allowed = self.allowed(logits)
+        return allowed if self._mask is None else self._mask.masked(allowed, behind)
+
+    def allows(self, number: int, behind: Sequence[int]) -> bool:
+        """Whether a token may stand behind others, by the text that they make together."""
+        return self._mask is None or self._mask.allows(behind, number)
 
     def allowed(self, logits: FloatArray) -> FloatArray:
         """Logits [V], -inf for tokens that say nothing; words that are suppressed are still among them."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 from fedstill_proto.errors import WireError
 from fedstill_proto.package.artifact import (
+    BLOCK_FILE,
+    BLOCK_INT8_FILE,
     FORWARD_FILE,
     INFERENCE_FILE,
     INT8_FILE,
@@ -74,6 +76,8 @@ def check_package(package: StudentPackage) -> None:
         PREFIX_FILE: package.prefix_graph,
         STEP_FILE: package.step_graph,
         STEP_INT8_FILE: package.step_int8_graph,
+        BLOCK_FILE: package.block_graph,
+        BLOCK_INT8_FILE: package.block_int8_graph,
         SLOTS_GRAPH_FILE: package.slots_graph,
     }
     for name, graph in graphs.items():

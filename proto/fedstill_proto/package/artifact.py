@@ -25,6 +25,7 @@ from fedstill_proto.package.frozen import FROZEN_FILE, PREFIX_FILE, with_frozen
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.manifest import (
     MANIFEST_LIMIT_BYTES,
+    NEXT_PLACE,
     GraphPort,
     PackagePart,
     StudentManifest,
@@ -42,6 +43,8 @@ from fedstill_proto.subwords.tokenizer_check import TOKENIZER_LIMIT_BYTES
 from fedstill_proto.system.files import sync_folder
 
 __all__ = [
+    "BLOCK_FILE",
+    "BLOCK_INT8_FILE",
     "CONSTRAINTS_FILE",
     "FORWARD_FILE",
     "FROZEN_FILE",
@@ -80,6 +83,8 @@ TRAINING_FILE = "training.onnx"
 FORWARD_FILE = "forward.onnx"
 INFERENCE_FILE = "inference.onnx"
 INT8_FILE = "inference.int8.onnx"
+BLOCK_FILE = "block.onnx"
+BLOCK_INT8_FILE = "block.int8.onnx"
 STEP_FILE = "step.onnx"
 STEP_INT8_FILE = "step.int8.onnx"
 PUBLIC_FILE = "public.safetensors"
@@ -95,6 +100,8 @@ _MAYBE = (
     INT8_FILE,
     STEP_FILE,
     STEP_INT8_FILE,
+    BLOCK_FILE,
+    BLOCK_INT8_FILE,
     TRAINING_FILE,
     FORWARD_FILE,
     PUBLIC_FILE,
@@ -164,6 +171,8 @@ class StudentPackage:
     slots_graph: bytes | None = None  # slots.onnx
     step_graph: bytes | None = None
     step_int8_graph: bytes | None = None
+    block_graph: bytes | None = None  # the same of several words in a run
+    block_int8_graph: bytes | None = None
     tokenizer: bytes | None = None  # tokenizer.json
     prefix_graph: bytes | None = None
     frozen: Parameters = field(default_factory=dict)
@@ -190,6 +199,7 @@ class StudentPackage:
             raise InvalidValue("step_graph", "its weights stand apart, and the manifest does not say so")
         if self.step_int8_graph is not None and (self.step_graph is None or self.int8_graph is None):
             raise InvalidValue("step_int8_graph", "is there without the graphs that it is the 8-bit form of")
+        self._check_blocks()
         if (self.tokenizer is None) != (self.manifest.subwords is None):
             raise InvalidValue("tokenizer", "tokenizer.json, and what its numbers are, belong together")
         if self.tokenizer is not None and len(self.tokenizer) > TOKENIZER_LIMIT_BYTES:
@@ -200,6 +210,15 @@ class StudentPackage:
             raise InvalidValue("public_x", problem)
         if self.public_x is not None:
             self._check_public(self.public_x)
+
+    def _check_blocks(self) -> None:
+        streaming = self.manifest.streaming
+        if self.block_graph is not None and (streaming is None or not streaming.can_go_back):
+            raise InvalidValue(
+                "block_graph", f"is of several words, without a state of places that has {NEXT_PLACE!r}"
+            )
+        if self.block_int8_graph is not None and (self.block_graph is None or self.step_int8_graph is None):
+            raise InvalidValue("block_int8_graph", "is there without the graphs that it is the 8-bit form of")
 
     def _check_public(self, x: npt.NDArray[Any]) -> None:
         if x.dtype != self.manifest.input_type:
@@ -248,6 +267,8 @@ class StudentPackage:
             SLOTS_GRAPH_FILE: self.slots_graph,
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
+            BLOCK_FILE: self.block_graph,
+            BLOCK_INT8_FILE: self.block_int8_graph,
             TOKENIZER_FILE: self.tokenizer,
             CONSTRAINTS_FILE: self.constraints,
         }
@@ -275,6 +296,8 @@ class StudentPackage:
                 slots_graph=contents.get(SLOTS_GRAPH_FILE),
                 step_graph=contents.get(STEP_FILE),
                 step_int8_graph=contents.get(STEP_INT8_FILE),
+                block_graph=contents.get(BLOCK_FILE),
+                block_int8_graph=contents.get(BLOCK_INT8_FILE),
                 tokenizer=contents.get(TOKENIZER_FILE),
                 prefix_graph=contents.get(PREFIX_FILE),
                 frozen=_decoded_frozen(contents, manifest),

@@ -31,6 +31,8 @@ from fedstill_proto.v1 import fedstill_pb2 as pb
 MANIFEST_LIMIT_BYTES = 1 << 20
 PART_LIMIT_BYTES = 2 << 30
 WORD_INPUT = "word"
+NEXT_PLACE = "next_place"
+"""The state of a student that keeps all its places: how many are behind it; fewer takes words back."""
 _STATE_LIMIT_VALUES = 1 << 22
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 
@@ -135,6 +137,11 @@ class Streaming:
         for port in self.state:
             if min(port.shape, default=1) < 1 or math.prod(port.shape) > _STATE_LIMIT_VALUES:
                 raise InvalidValue("state", f"{port.name!r} has shape {port.shape}")
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether words are taken back by a smaller number of places."""
+        return self.places > 0 and GraphPort(NEXT_PLACE, (1,), "int64") in self.state
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ A keystroke then costs one step, however long the text before it is. A family ca
     step(word, *state)                 (logits [1, V], *state) of the word [1] after such a state
 
 and, as `stream_places`, how many words a state can take in (0: any number). One that has them and cannot use
-them says so as `streams`, False.
+them says so as `streams`, False. A family whose state keeps all its places, with `next_place` among them, may
+have besides
+
+    block(words, *state)               (logits [T, V], *state) of words [T] after such a state, at once
+
+which costs little more than one word, and is what checks the words that a smaller student has drafted
+(speculative decoding: Leviathan et al., 2023, arXiv 2211.17192).
 """
 
 from __future__ import annotations
@@ -39,6 +45,7 @@ from fedstill_server.plugins import called
 
 _PREFIX = "student."
 _WORDS_COMPARED = 3
+MOST_AT_ONCE = 512  # words of a block
 
 
 def export_step(
@@ -62,11 +69,7 @@ def export_step(
         )
     else:
         graph = _captured(copy.deepcopy(student), state)
-    model = onnx.load_from_string(graph)
-    _without_prefix(model.graph)
-    put_weights(model.graph, parameters)
-    check_weights_stay_weights(model.graph, parameters)
-    finished = model.SerializeToString(deterministic=True)
+    finished = _finished(graph, parameters)
     ports = tuple(
         GraphPort(name, tuple(value.shape), "int64" if value.dtype == torch.int64 else "float32")
         for name, value in state.items()
@@ -75,23 +78,62 @@ def export_step(
     return Streaming(ports, int(student.stream_places)), finished
 
 
+def export_block(
+    *, family: str, input_shape: tuple[int, ...], classes: int, parameters: Parameters
+) -> bytes | None:
+    """The graph of several words with its weights, of the same state as that of one; None for a family
+    without `block`.
+    """
+    student: Any = build_student(family, input_shape, classes).eval()
+    if not (hasattr(student, "block") and getattr(student, "streams", True)):
+        return None
+    load_parameters(student, parameters)
+    state: dict[str, Tensor] = student.start_state()
+    graph = called(
+        f"{family}: no graph of several words can be made of it",
+        lambda: _captured_own(student, state, words=_WORDS_COMPARED),
+    )
+    finished = _finished(graph, parameters)
+    _check_answers(student, finished, state, classes=classes, at_once=True)
+    return finished
+
+
 class _Step(nn.Module):
-    def __init__(self, student: nn.Module) -> None:
+    """One word, or with `at_once` several."""
+
+    def __init__(self, student: nn.Module, *, at_once: bool = False) -> None:
         super().__init__()
-        self.student = student
+        self.student, self.at_once = student, at_once
 
     def forward(self, word: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        step: tuple[Tensor, ...] = self.student.step(word, *state)  # type: ignore[operator]
+        student: Any = self.student
+        step: tuple[Tensor, ...] = (student.block if self.at_once else student.step)(word, *state)
         return step
 
 
-def _captured_own(student: nn.Module, state: dict[str, Tensor]) -> bytes:
+def _finished(graph: bytes, parameters: Parameters) -> bytes:
+    """A captured graph with the student's weights under their own names."""
+    model = onnx.load_from_string(graph)
+    _without_prefix(model.graph)
+    put_weights(model.graph, parameters)
+    check_weights_stay_weights(model.graph, parameters)
+    finished: bytes = model.SerializeToString(deterministic=True)
+    return finished
+
+
+def _captured_own(student: nn.Module, state: dict[str, Tensor], *, words: int = 1) -> bytes:
     return captured_with_weights(
-        _Step(student),
+        _Step(student, at_once=words > 1),
         student_state(student).tensors,
-        {WORD_INPUT: torch.zeros(1, dtype=torch.int64), **state},
+        {WORD_INPUT: torch.zeros(words, dtype=torch.int64), **state},
         outputs=("logits", *(f"{name}.new" for name in state)),
+        shapes=_free(state, words),
     )
+
+
+def _free(state: dict[str, Tensor], words: int) -> list[Any] | None:
+    """Any number of words, where there are several."""
+    return None if words == 1 else [{0: torch.export.Dim("words", max=MOST_AT_ONCE)}, *[None] * len(state)]
 
 
 def _captured(student: nn.Module, state: dict[str, Tensor]) -> bytes:
@@ -118,20 +160,23 @@ def _without_prefix(graph: onnx.GraphProto) -> None:
         node.input[:] = [name.removeprefix(_PREFIX) for name in node.input]
 
 
-def _check_answers(student: Any, graph: bytes, state: dict[str, Tensor], *, classes: int) -> None:
-    """Refuse a graph that does not predict, word by word, what the student predicts for all of them
-    together.
+def _check_answers(
+    student: Any, graph: bytes, state: dict[str, Tensor], *, classes: int, at_once: bool = False
+) -> None:
+    """Refuse a graph that does not predict, word by word or in two blocks, what the student predicts for all
+    of them together.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # it warns of weights that may be replaced
     opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     words = np.arange(_WORDS_COMPARED) % classes
     given = {name: value.numpy() for name, value in state.items()}
-    answered = []
-    for word in words:
-        logits, *after = opened.run(None, {WORD_INPUT: np.array([word]), **given})
+    answered: list[Any] = []
+    for part in (words[:1], words[1:]) if at_once else words[:, None]:
+        logits, *after = opened.run(None, {WORD_INPUT: part, **given})
         given = dict(zip(state, after, strict=True))
-        answered.append(logits[0])
+        answered.extend(logits)
     with torch.no_grad():
         if student.stream_places:  # rows have one length only: no place sees what follows it
             row = torch.zeros(1, student.stream_places, dtype=torch.int64)

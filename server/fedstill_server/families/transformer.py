@@ -79,6 +79,24 @@ class CausalAttention(nn.Module):
         mixed = torch.bmm(torch.softmax(scores + mask, -1), of_values)  # [heads, 1, width / heads]
         return self.output(mixed.reshape(1, width)), keys, values
 
+    def block(
+        self, x: Tensor, keys: Tensor, values: Tensor, placed: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The attention of several places x [T, width], as of one in `step`.
+
+        `placed` [T, S] marks the place of each, `mask` [T, S] hides what it may not see.
+        """
+        taken = placed.sum(0).unsqueeze(1) > 0
+        keys = torch.where(taken, placed.t() @ self.key(x), keys)
+        values = torch.where(taken, placed.t() @ self.value(x), values)
+        places, width = keys.shape
+        each = width // self.heads
+        query = self.query(x).reshape(-1, self.heads, each).transpose(0, 1)  # [heads, T, width / heads]
+        scores = torch.bmm(query, keys.reshape(places, self.heads, each).permute(1, 2, 0)) * each**-0.5
+        of_values = values.reshape(places, self.heads, each).transpose(0, 1)
+        mixed = torch.bmm(torch.softmax(scores + mask, -1), of_values)
+        return self.output(mixed.transpose(0, 1).reshape(-1, width)), keys, values
+
     def _by_head(self, x: Tensor, places: int) -> Tensor:
         """[batch * S, width] -> [batch * heads, S, width / heads]."""
         width = x.shape[-1] // self.heads
@@ -103,6 +121,12 @@ class TransformerBlock(nn.Module):
         self, x: Tensor, keys: Tensor, values: Tensor, here: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         taken, keys, values = self.attention.step(self.norm1(x), keys, values, here, mask)
+        return self._after_attention(x + taken), keys, values
+
+    def block(
+        self, x: Tensor, keys: Tensor, values: Tensor, placed: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        taken, keys, values = self.attention.block(self.norm1(x), keys, values, placed, mask)
         return self._after_attention(x + taken), keys, values
 
     def _after_attention(self, x: Tensor) -> Tensor:
@@ -158,3 +182,19 @@ class CausalTransformer(nn.Module):
             new_values.append(valued)
         logits = functional.linear(self.norm(row), self.embedding.weight)
         return logits, torch.cat(new_keys), torch.cat(new_values), place + 1
+
+    def block(self, words: Tensor, keys: Tensor, values: Tensor, place: Tensor) -> tuple[Tensor, ...]:
+        """Logits [T, vocabulary] and the state after words [T], which fit into the places left."""
+        numbers = torch.arange(len(self.place))
+        at = place + torch.arange(words.shape[0])
+        placed = (numbers == at.unsqueeze(1)).to(keys.dtype)  # [T, S]
+        mask = (numbers > at.unsqueeze(1)).to(keys.dtype) * _HIDDEN
+        rows = self.embedding(words) + placed @ self.place
+        new_keys, new_values = [], []
+        blocks = zip(self.blocks, keys.chunk(len(self.blocks)), values.chunk(len(self.blocks)), strict=True)
+        for block, of_block, valued in blocks:
+            rows, of_block, valued = block.block(rows, of_block, valued, placed, mask)  # type: ignore[operator]
+            new_keys.append(of_block)
+            new_values.append(valued)
+        logits = functional.linear(self.norm(rows), self.embedding.weight)
+        return logits, torch.cat(new_keys), torch.cat(new_values), place + words.shape[0]

@@ -14,6 +14,7 @@ import torch
 from fedstill_proto.package.subwords import CLASSES, EMBEDDING, NEXT_TOKEN
 from torch import Tensor, nn
 
+from fedstill_server.hugging_face.key_value_blocks import block
 from fedstill_server.hugging_face.key_values import can_step, start_state, step
 
 MEAN, FIRST_PLACE = "mean", "first"
@@ -113,6 +114,10 @@ class NextTokenNetwork(SubwordNetwork):
         numbers = x.long()
         heard = torch.ones_like(numbers)
         return self.model(input_ids=numbers, attention_mask=heard), heard.bool()
+
+    def block(self, words: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Logits [T, vocabulary] and the state after sub-words [T]."""
+        return block(self.model, words, *state)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.read(x)[0].logits

@@ -34,4 +34,6 @@ def with_weights_apart(package: StudentPackage) -> StudentPackage:
         int8_graph=apart(package.int8_graph),
         step_graph=apart(package.step_graph),
         step_int8_graph=apart(package.step_int8_graph),
+        block_graph=apart(package.block_graph),
+        block_int8_graph=apart(package.block_int8_graph),
     )
