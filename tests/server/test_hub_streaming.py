@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fedstill_client.generation.checked_text import BlockText
 from fedstill_client.generation.sampling import Sampling
 from fedstill_client.generation.writing import TextWriter
 from fedstill_client.model.streaming import WordStream
@@ -90,6 +91,11 @@ def test_a_package_says_a_sub_word_at_a_time_what_torch_says_of_200(
     student = build_student(family, (PLACES,), size).eval()
     expected = student(torch.from_numpy(words)[None])[0].detach().numpy()
     np.testing.assert_allclose(np.stack(said), expected, rtol=1e-4, atol=1e-5)
+    blocks, at = BlockText(stream), 0
+    for length in (1, 90, 9, 100):  # the same, several in a run
+        block = [int(word) for word in words[at : at + length]]
+        np.testing.assert_allclose(blocks.along(block), expected[at : at + length], rtol=1e-4, atol=1e-5)
+        at += length
     writer = TextWriter.of(package)
     written = writer.write("the cat", tokens=12, sampling=Sampling(seed=1))
     assert written == writer.write("the cat", tokens=12, sampling=Sampling(seed=1))

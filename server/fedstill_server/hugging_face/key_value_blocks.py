@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.hugging_face.key_values import _HIDDEN, PlacedCache, _cache_name
+from fedstill_server.hugging_face.key_values import HIDDEN, PlacedCache, cache_name
 
 
 class PlacedBlockCache(PlacedCache):
@@ -33,8 +33,8 @@ def block(model: nn.Module, words: Tensor, keys: Tensor, values: Tensor, place: 
     answer: Any = model(
         input_ids=words.unsqueeze(0),
         position_ids=at.unsqueeze(0),
-        attention_mask=((numbers > at.unsqueeze(1)).to(keys.dtype) * _HIDDEN)[None, None],
+        attention_mask=((numbers > at.unsqueeze(1)).to(keys.dtype) * HIDDEN)[None, None],
         use_cache=True,
-        **{_cache_name(model): cache},
+        **{cache_name(model): cache},
     )
     return (answer.logits[0], *cache.after(), place + words.shape[0])

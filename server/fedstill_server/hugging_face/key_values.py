@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache
 
-_HIDDEN = -1e9  # added to the score of what a place may not see
+HIDDEN = -1e9  # added to the score of what a place may not see
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
@@ -53,7 +53,7 @@ def can_step(model: nn.Module) -> bool:
         has_window = False
     return bool(
         {"position_ids"} <= _parameters(model).keys()
-        and _cache_name(model)
+        and cache_name(model)
         and not (kinds or has_window)
         and _kept_shape(model) is not None
     )
@@ -80,9 +80,9 @@ def step(model: nn.Module, word: Tensor, keys: Tensor, values: Tensor, place: Te
     answer: Any = model(
         input_ids=word.unsqueeze(0),
         position_ids=place.unsqueeze(0),
-        attention_mask=(hidden.to(keys.dtype) * _HIDDEN)[None, None, None],
+        attention_mask=(hidden.to(keys.dtype) * HIDDEN)[None, None, None],
         use_cache=True,
-        **{_cache_name(model): cache},
+        **{cache_name(model): cache},
     )
     return (answer.logits[:, -1], *cache.after(), place + 1)
 
@@ -91,7 +91,7 @@ def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(model.forward).parameters
 
 
-def _cache_name(model: nn.Module) -> str:
+def cache_name(model: nn.Module) -> str:
     """What the installed transformers call the argument."""
     return next((name for name in ("cache", "past_key_values") if name in _parameters(model)), "")
 
@@ -100,7 +100,7 @@ def _kept_shape(model: nn.Module) -> tuple[int, int, int] | None:
     """Layers, heads of keys, and their width; None where layers differ, or keep something else."""
     cache = DynamicCache()
     with torch.no_grad():
-        model(input_ids=torch.zeros(1, 1, dtype=torch.int64), use_cache=True, **{_cache_name(model): cache})
+        model(input_ids=torch.zeros(1, 1, dtype=torch.int64), use_cache=True, **{cache_name(model): cache})
     shapes = {
         tuple(kept.shape)
         for layer in cache.layers

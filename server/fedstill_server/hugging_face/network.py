@@ -106,6 +106,10 @@ class NextTokenNetwork(SubwordNetwork):
         """Logits [1, vocabulary] and the state after a sub-word [1]."""
         return step(self.model, word, *state)
 
+    def block(self, words: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Logits [T, vocabulary] and the state after sub-words [T]."""
+        return block(self.model, words, *state)
+
     def read(self, x: Tensor) -> tuple[Any, Tensor]:
         """As of the others; padding stands behind a text, where no place before it sees it, and is no matter.
 
@@ -114,10 +118,6 @@ class NextTokenNetwork(SubwordNetwork):
         numbers = x.long()
         heard = torch.ones_like(numbers)
         return self.model(input_ids=numbers, attention_mask=heard), heard.bool()
-
-    def block(self, words: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Logits [T, vocabulary] and the state after sub-words [T]."""
-        return block(self.model, words, *state)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.read(x)[0].logits
