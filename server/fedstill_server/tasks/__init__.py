@@ -42,7 +42,7 @@ TASKS: Registry[type[Task]] = Registry(
         "text": "fedstill_server.tasks.text.task:TextTask",
         "utterances": "fedstill_server.tasks.utterances.task:UtteranceTask",
         "subwords": "fedstill_server.tasks.subwords.task:TextClassTask",
-        "next-subwords": "fedstill_server.tasks.subwords.next_task:NextSubwordTask",
+        "next-subwords": "fedstill_server.tasks.subwords.next_task:NextTokenTask",
     },
     check=_task_class,
 )

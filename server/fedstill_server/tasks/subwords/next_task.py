@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 1 << 30
 
 
-class NextSubwordTask(Task):
+class NextTokenTask(Task):
     """Next sub-words of texts: `classes` are sub-words, and `input_shape` the places of a row."""
 
     line = "texts, and the sub-word that comes next, for causal models of Hugging Face"
@@ -119,7 +119,7 @@ class NextSubwordTask(Task):
             raise ExamplesError(f"{where}: fewer sub-words than a row of {self.places}; give more text")
         return Examples(x, y)
 
-    def made_with(self, read: FleetTokenizer) -> tuple[NextSubwordTask, bytes]:
+    def made_with(self, read: FleetTokenizer) -> tuple[NextTokenTask, bytes]:
         """The task with the options that follow from a tokenizer, and tokenizer.json of packages."""
         content, subwords = read.packaged(places=self.places, answer=NEXT_TOKEN)
         task = type(self)(

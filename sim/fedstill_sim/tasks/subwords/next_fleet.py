@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.package.subwords import NEXT_TOKEN
-from fedstill_server.tasks.subwords.next_task import NextSubwordTask
+from fedstill_server.tasks.subwords.next_task import NextTokenTask
 from fedstill_server.tasks.subwords.rows import tokenizer_of
 
 from fedstill_sim.data.columns.families import FamilyColumn
@@ -35,7 +35,7 @@ def load_writers(
     Raises:
         FedstillError: Naming the file, and what does not fit.
     """
-    read, usual = tokenizer_of(families), NextSubwordTask()
+    read, usual = tokenizer_of(families), NextTokenTask()
     places = places or min(usual.places, read.most_places or usual.places)
     texts = load_keyboard(folder)
     texts = texts if devices is None else texts.of(devices)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedstill_server.tasks import Task
-from fedstill_server.tasks.subwords.next_task import NextSubwordTask
+from fedstill_server.tasks.subwords.next_task import NextTokenTask
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.tasks.interface import DataRequest, Defaults, SimulatedTask
@@ -39,4 +39,4 @@ class NextSubwordSimulation(SimulatedTask):
     def server_task(self, data: FleetData) -> Task:
         from fedstill_sim.tasks.subwords.fleet import described_tokenizer
 
-        return NextSubwordTask(**described_tokenizer(data))
+        return NextTokenTask(**described_tokenizer(data))
