@@ -77,10 +77,10 @@ def chances_of(logits: FloatArray, sampling: Sampling) -> Chances:
     """The probabilities [V] that a sampling gives tokens of logits [V]; those of -inf have none."""
     values = np.asarray(logits, np.float64)
     if sampling.temperature == 0:
-        chances = np.zeros(len(values))
-        chances[int(values.argmax())] = 1.0
-        return chances
-    chances = np.exp((values - values.max()) / sampling.temperature)
+        only: Chances = np.zeros(len(values))
+        only[int(values.argmax())] = 1.0
+        return only
+    chances: Chances = np.exp((values - values.max()) / sampling.temperature)
     if 0 < sampling.top_k < len(values):
         chances[_likeliest_first(chances)[sampling.top_k :]] = 0.0
     chances /= chances.sum()
