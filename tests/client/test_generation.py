@@ -13,7 +13,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.cli import app
 from fedstill_client.generation.context import StreamedText
 from fedstill_client.generation.sampling import Sampling, TokenSampler, chances_of, drawn_at
-from fedstill_client.generation.texts import GenerationError, SubwordTexts
+from fedstill_client.generation.texts import GenerationError
 from fedstill_client.generation.writing import TextWriter
 from fedstill_client.home import AgentHome
 from fedstill_client.model.streaming import WordStream
@@ -24,6 +24,7 @@ from fedstill_proto.package.artifact import StudentPackage, save_package
 from fedstill_proto.package.constraints.constraints import Constraints
 from fedstill_proto.package.constraints.suppressor import suppressor_of
 from fedstill_proto.package.manifest import Vocabulary
+from fedstill_proto.subwords.texts import SubwordTexts
 from fedstill_proto.text.vocabulary import START, UNKNOWN, build_word_list
 from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters
