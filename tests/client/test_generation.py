@@ -24,7 +24,7 @@ from fedstill_proto.package.artifact import StudentPackage, save_package
 from fedstill_proto.package.constraints.constraints import Constraints
 from fedstill_proto.package.constraints.suppressor import suppressor_of
 from fedstill_proto.package.manifest import Vocabulary
-from fedstill_proto.subwords.texts import SubwordTexts
+from fedstill_proto.package.subword_texts import SubwordTexts
 from fedstill_proto.text.vocabulary import START, UNKNOWN, build_word_list
 from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters

@@ -9,7 +9,7 @@ import pytest
 from fedstill_client.generation.sampling import Sampling
 from fedstill_client.generation.writing import TextWriter
 from fedstill_proto.package.artifact import load_student
-from fedstill_proto.subwords.texts import SubwordTexts
+from fedstill_proto.package.subword_texts import SubwordTexts
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.next_subwords import made_tokenizer, next_subwords
 from fedstill_server.distill.request import read_request

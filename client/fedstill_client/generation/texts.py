@@ -9,8 +9,8 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.constraints.suppressor import Suppressor
 from fedstill_proto.package.constraints.token_mask import TokenMask
+from fedstill_proto.package.subword_texts import SubwordTexts
 from fedstill_proto.package.subwords import NEXT_TOKEN
-from fedstill_proto.subwords.texts import SubwordTexts
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WordList
 
 from fedstill_client.model.word_list import package_word_list

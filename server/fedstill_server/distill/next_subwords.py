@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from fedstill_proto.package.subword_texts import SubwordTexts
 from fedstill_proto.package.subwords import NEXT_TOKEN
-from fedstill_proto.subwords.texts import SubwordTexts
 from torch import nn
 
 from fedstill_server.data.examples import Examples
