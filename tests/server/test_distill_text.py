@@ -97,8 +97,8 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     opened, teacher = reopen_distillation(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
     assert opened.files.vocabulary == package.vocabulary
     inspected = inspect_package(outcome.package, opened, teacher=teacher, options=InspectOptions(seconds=0))
-    assert inspected.text is not None
-    assert inspected.text.perplexity == pytest.approx(outcome.perplexity, rel=1e-3)
+    assert inspected.next_tokens is not None
+    assert inspected.next_tokens.perplexity == pytest.approx(outcome.perplexity, rel=1e-3)
     assert inspected.plain.accuracy == pytest.approx(outcome.accuracy)
     assert inspected.agreement is not None
     assert inspected.agreement.overall == 1.0  # it is its own teacher

@@ -19,6 +19,7 @@ from fedstill_server.sweep.grid import sizes_of
 from fedstill_server.sweep.options import SweepOptions
 from fedstill_server.sweep.page import sweep_text, write_sweep_page
 from fedstill_server.sweep.point import SweepPoint, interval_of, smallest_near_best, summaries_of
+from fedstill_server.sweep.sweep import Sweep
 
 from tests.server.distill_samples import corners
 
@@ -130,20 +131,20 @@ def test_sizes_are_means_over_seeds() -> None:
     assert smallest_near_best(sizes, within=0.0).family == "mlp-16"
 
 
-@pytest.mark.parametrize("is_text", [False, True])
-def test_the_page_shows_curve_and_knee(is_text: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_token", [False, True])
+def test_the_page_shows_curve_and_knee(by_token: bool, tmp_path: Path) -> None:
     points = [
-        point(width, seed, 1 - 0.5 / width + 0.001 * seed, 30 * width**-0.3 + seed if is_text else None)
+        point(width, seed, 1 - 0.5 / width + 0.001 * seed, 30 * width**-0.3 + seed if by_token else None)
         for seed in range(2)
         for width in (2, 4, 8, 16)
     ]
     sizes = summaries_of(points)
-    sweep = running.Sweep(
+    sweep = Sweep(
         task="corners",
         teacher=("train:mlp-64",),
         techniques=("kd",),
         teacher_accuracy=0.99,
-        is_text=is_text,
+        by_token=by_token,
         planned=8,
         points=tuple(points),
         sizes=tuple(sizes),
@@ -159,7 +160,7 @@ def test_the_page_shows_curve_and_knee(is_text: bool, tmp_path: Path) -> None:
     assert ">knee</text>" in page
     assert "http" not in page
     assert "mlp-16" in text
-    assert ("perplexity" in text) == is_text
+    assert ("perplexity" in text) == by_token
     json.dumps(sweep.to_json(), allow_nan=False)
 
 

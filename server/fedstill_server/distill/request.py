@@ -18,7 +18,7 @@ from fedstill_server.config.options import option_named, options_of
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.registry import RECIPES, TECHNIQUES
-from fedstill_server.distill.subword_request import with_subword_plan
+from fedstill_server.distill.subword_plan import with_subword_plan
 
 if TYPE_CHECKING:
     from fedstill_server.distill.stage_runner import Recipe

@@ -36,7 +36,8 @@ from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import check_teacher, score_of, teacher_accuracy
 from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
-from fedstill_server.distill.subword_request import TRAINED_HERE, is_subword_request, open_subwords
+from fedstill_server.distill.subword_plan import TRAINED_HERE
+from fedstill_server.distill.subword_request import is_subword_request, open_subwords
 from fedstill_server.distill.subword_task import SubwordTask
 from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, TeacherModel, TorchTeacher

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.package.subwords import EMBEDDING, NEXT_TOKEN
 
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.subword_plan import TRAINED_HERE, asks_for_subwords
 from fedstill_server.distill.text_tables import TextFiles, is_text_table, read_text_files
 from fedstill_server.families.places import split_name
 from fedstill_server.families.train_rule import SEPARATOR
@@ -18,32 +18,7 @@ if TYPE_CHECKING:
     from fedstill_server.distill.request import DistillRequest
     from fedstill_server.distill.subword_task import SubwordTask
 
-TRAINED_HERE = "train:"
-SUBWORD_PLAN: Mapping[str, Any] = {
-    "epochs": 6,
-    "batch_size": 32,
-    "learning_rate": 2e-4,
-    "temperature": 2.0,
-    "checkpoint_epochs": 1,
-}
-"""Of a student's plan, what suits a transformer that has weights already."""
 _USUAL = ("kd",)
-
-
-def asks_for_subwords(*, family: str, teachers: Sequence[str]) -> bool:
-    """Whether the student is a model of Hugging Face: as it is named, or as its teachers are."""
-    if family:
-        return split_name(family) is not None
-    return any(is_hub_place(one.removeprefix(TRAINED_HERE)) for one in teachers)
-
-
-def with_subword_plan(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's document, its plan filled with what suits such a student where nobody says otherwise."""
-    teachers = document.get("teacher", ())
-    named = (teachers,) if isinstance(teachers, str) else tuple(teachers)
-    if not asks_for_subwords(family=str(document.get("family", "")), teachers=named):
-        return dict(document)
-    return {**document, "plan": {**SUBWORD_PLAN, **document.get("plan", {})}}
 
 
 def is_subword_request(request: DistillRequest) -> bool:

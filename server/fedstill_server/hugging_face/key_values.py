@@ -12,17 +12,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache
 
 HIDDEN = -1e9  # added to the score of what a place may not see
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
-class PlacedCache(Cache):
-    """Keys and values [layers, heads, S, width] of the places before, and of the one that is `here` [S]."""
+class PlacedCache:
+    """Keys and values [layers, heads, S, width] of the places before, and of the one that is `here` [S].
+
+    It does what models ask of transformers' own cache, whose base class would take seconds to import.
+    """
+
+    is_compileable = False
 
     def __init__(self, keys: Tensor, values: Tensor, here: Tensor) -> None:
-        super().__init__(layers=[])
         self.kept = [list(keys.unbind()), list(values.unbind())]  # [heads, S, width] of each layer
         self.here = here.unsqueeze(-1)  # [S, 1]
 
@@ -98,6 +101,8 @@ def cache_name(model: nn.Module) -> str:
 
 def _kept_shape(model: nn.Module) -> tuple[int, int, int] | None:
     """Layers, heads of keys, and their width; None where layers differ, or keep something else."""
+    from transformers.cache_utils import DynamicCache
+
     cache = DynamicCache()
     with torch.no_grad():
         model(input_ids=torch.zeros(1, 1, dtype=torch.int64), use_cache=True, **{cache_name(model): cache})

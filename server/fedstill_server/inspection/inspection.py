@@ -53,7 +53,7 @@ class FormReport:
         cosine: Of vectors, the mean cosine with those of the float32 form; None of others.
         plain: Its calibration as it is; None of vectors.
         scaled: The same after temperature scaling.
-        text: Of next tokens; None of classes.
+        next_tokens: Of a student of text; None of classes.
         cost: What one example takes, by the graph.
         speed: What was measured; None where nothing was.
         step: A step of one token; None where it has no such graph.
@@ -66,7 +66,7 @@ class FormReport:
     cosine: float | None
     plain: Calibration | None
     scaled: Calibration | None
-    text: TextFigures | None
+    next_tokens: TextFigures | None
     cost: GraphCost
     speed: Speed | None
     step: StepSpeed | None
@@ -121,9 +121,9 @@ class Inspection:
     parting: Parting | None = None
 
     @property
-    def text(self) -> TextFigures | None:
+    def next_tokens(self) -> TextFigures | None:
         """Of next tokens, as float32."""
-        return self.forms[0].text
+        return self.forms[0].next_tokens
 
     def to_json(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
@@ -242,7 +242,7 @@ def _reports(
                 cosine=_mean_cosine(quality, first),
                 plain=quality.plain,
                 scaled=quality.scaled,
-                text=quality.text,
+                next_tokens=quality.next_tokens,
                 cost=graph_cost(form, judge.x, sizes),
                 speed=speed,
                 step=step,

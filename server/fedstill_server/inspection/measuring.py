@@ -13,7 +13,7 @@ from fedstill_server.inspection.forms import GraphForm, answering
 from fedstill_server.inspection.graph.cost import GraphCost, cost_of_graph
 from fedstill_server.inspection.options import InspectOptions
 from fedstill_server.inspection.price import Efficiency, Price, efficiency_of, price_of
-from fedstill_server.inspection.speed.latency import Latency, latency_of
+from fedstill_server.inspection.speed.latency import MeasuredLatency, latency_of
 from fedstill_server.inspection.speed.load import busy_processes
 from fedstill_server.inspection.speed.machine import usable_cores
 from fedstill_server.inspection.speed.resident import ResidentSet, resident_set
@@ -38,8 +38,8 @@ class Speed:
         price: Of a million answers.
     """
 
-    latency: Latency
-    loaded: Latency | None
+    latency: MeasuredLatency
+    loaded: MeasuredLatency | None
     throughput: tuple[Throughput, ...]
     resident: ResidentSet
     energy: Energy

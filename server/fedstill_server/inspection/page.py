@@ -8,7 +8,7 @@ from pathlib import Path
 from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.inspection.inspection import FormReport, Inspection
-from fedstill_server.inspection.speed.latency import Latency
+from fedstill_server.inspection.speed.latency import MeasuredLatency
 from fedstill_server.inspection.words import calibration_row, percent, text_of
 from fedstill_server.pages.plot import Plot, PlotAxis, PlotLine, draw_plot
 from fedstill_server.pages.rendering import environment
@@ -40,9 +40,9 @@ def calibration_rows(forms: Sequence[FormReport]) -> list[tuple[str, ...]]:
     return rows
 
 
-def latency_rows(forms: Sequence[FormReport]) -> list[tuple[str, Latency]]:
+def latency_rows(forms: Sequence[FormReport]) -> list[tuple[str, MeasuredLatency]]:
     """Every latency that was measured, and what of."""
-    rows: list[tuple[str, Latency]] = []
+    rows: list[tuple[str, MeasuredLatency]] = []
     for form in forms:
         for what, one in (("an answer", form.speed), ("a token", form.step)):
             if one is None:
@@ -89,7 +89,7 @@ def charts_of(forms: Sequence[FormReport]) -> list[Plot]:
     return [throughput, latency]
 
 
-def _quantiles(name: str, one: Latency, series: int, *, is_loaded: bool) -> PlotLine:
+def _quantiles(name: str, one: MeasuredLatency, series: int, *, is_loaded: bool) -> PlotLine:
     return PlotLine(
         label=name, x=[50, 95, 99], y=[one.p50_us, one.p95_us, one.p99_us], series=series, dashed=is_loaded
     )

@@ -17,7 +17,7 @@ from fedstill_server.inspection.forms import opened
 from fedstill_server.inspection.graph.cost import GraphCost, cost_of_graph
 from fedstill_server.inspection.measuring import processes_of
 from fedstill_server.inspection.options import FLOAT32, INT8, InspectOptions
-from fedstill_server.inspection.speed.latency import Latency, latency_of
+from fedstill_server.inspection.speed.latency import MeasuredLatency, latency_of
 from fedstill_server.inspection.speed.load import busy_processes
 from fedstill_server.publish.text import as_text_package
 
@@ -39,8 +39,8 @@ class StepSpeed:
     state_bytes: int
     places: int
     cost: GraphCost
-    latency: Latency
-    loaded: Latency | None
+    latency: MeasuredLatency
+    loaded: MeasuredLatency | None
 
     @property
     def tokens_per_second(self) -> float:
@@ -48,7 +48,7 @@ class StepSpeed:
         return 1e6 / self.latency.mean_us
 
 
-class Steps:
+class TokenSteps:
     """A graph of a step that is asked about a text over and over, with the state of its own answers."""
 
     def __init__(self, graph: bytes, streaming: Streaming, tokens: npt.NDArray[Any], *, threads: int) -> None:
@@ -106,7 +106,7 @@ def step_speed_of(
     if graph is None or streaming is None:
         return None
     whole = package.whole(graph, int8=form == INT8)
-    steps = Steps(whole, streaming, tokens, threads=options.threads)
+    steps = TokenSteps(whole, streaming, tokens, threads=options.threads)
     feeds: Mapping[str, npt.NDArray[Any]] = {WORD_INPUT: tokens.reshape(-1)[:1], **steps.start()}
     parameters = {spec.name: math.prod(spec.shape) for spec in package.manifest.parameters}
     idle = latency_of(steps.step, seconds=seconds / 2)

@@ -8,7 +8,7 @@ from fedstill_server.calibration import Calibration
 from fedstill_server.inspection.agreement import Agreement
 from fedstill_server.inspection.inspection import FormReport, Inspection
 from fedstill_server.inspection.measuring import Speed
-from fedstill_server.inspection.speed.latency import Latency
+from fedstill_server.inspection.speed.latency import MeasuredLatency
 from fedstill_server.inspection.stepping import StepSpeed
 from fedstill_server.inspection.surrogate import Surrogate
 from fedstill_server.inspection.tokens import TextFigures
@@ -18,13 +18,13 @@ _OPERATORS = 5  # that are named; the page has all
 
 def text_of(it: Inspection) -> str:
     """All figures, a line or a few each."""
-    tested = f"{it.test_examples:,d} test {'rows' if it.text else 'examples'}"
+    tested = f"{it.test_examples:,d} test {'rows' if it.next_tokens else 'examples'}"
     lines = [
         f"{it.family}, {it.parameters:,d} parameters, {it.package_bytes:,d} B; task {it.task}, {tested}",
         f"measured on    {it.machine}",
     ]
-    if it.text is not None:
-        lines += _text_lines(it.text)
+    if it.next_tokens is not None:
+        lines += _text_lines(it.next_tokens)
     lines += _calibration_lines(it)
     lines += _cost_lines(it.forms[0])
     for form in it.forms:
@@ -52,7 +52,7 @@ def _calibration_lines(it: Inspection) -> Iterator[str]:
     if it.scaled is not None:
         yield (
             f"scaled         temperature {it.scaled.temperature:.2f} from {it.scaling_examples} held-out "
-            f"{'tokens' if it.text else 'examples'}: ECE {percent(it.scaled.ece)}, "
+            f"{'tokens' if it.next_tokens else 'examples'}: ECE {percent(it.scaled.ece)}, "
             f"Brier {it.scaled.brier:.3f}"
         )
 
@@ -92,8 +92,9 @@ def _form_lines(form: FormReport, score_name: str) -> Iterator[str]:
     quality = f"{score_name} {percent(form.score)}"
     if form.plain is not None:
         quality += f", ECE {percent(form.plain.ece)}"
-    if form.text is not None:
-        quality = f"perplexity {form.text.perplexity:.2f}, {quality}, among three {percent(form.text.top3)}"
+    if form.next_tokens is not None:
+        tokens = form.next_tokens
+        quality = f"perplexity {tokens.perplexity:.2f}, {quality}, among three {percent(tokens.top3)}"
     same = f"{percent(form.agreement)} as float32"
     if form.cosine is not None:
         same = f"nearest text {same}, mean cosine {form.cosine:.4f}"
@@ -140,7 +141,7 @@ def _step_lines(step: StepSpeed) -> Iterator[str]:
         yield f"  under load   {latency_line(step.loaded)}"
 
 
-def latency_line(one: Latency) -> str:
+def latency_line(one: MeasuredLatency) -> str:
     """The percentiles and the jitter of single answers."""
     under = f", {one.busy_processes} busy processes" if one.busy_processes else ""
     return (

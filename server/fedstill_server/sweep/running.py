@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,49 +35,15 @@ from fedstill_server.sweep.curve import CapacityCurve, capacity_curve
 from fedstill_server.sweep.errors import SweepError
 from fedstill_server.sweep.grid import Size, sizes_of
 from fedstill_server.sweep.options import SweepOptions
-from fedstill_server.sweep.point import SizeSummary, SweepPoint, smallest_near_best, summaries_of
+from fedstill_server.sweep.page import write_sweep_page
+from fedstill_server.sweep.point import SweepPoint, smallest_near_best, summaries_of
+from fedstill_server.sweep.sweep import Sweep
 
 RECORD_FILE, PAGE_FILE, POINT_FILE = "sweep.json", "sweep.html", "point.json"
 AGAINST = ("parameters", "flops", "latency_us")
 
 OnStudent = Callable[[str, int, int], None]
 """Is told what is done, how many students are, and of how many."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A sweep as far as it has come.
-
-    Attributes:
-        task: The task's name.
-        teacher: The teachers, as they were named.
-        techniques: By which the students were distilled.
-        teacher_accuracy: The teachers' on the test examples; None without one.
-        is_text: Whether losses are nats of next tokens, and not shares of wrong answers.
-        planned: How many students there are to be.
-        points: Those that are there.
-        sizes: What all of one size come to.
-        curves: Against parameters, FLOPs and latency; none before four sizes are there.
-        pick: The smallest size that is near to the best; None before any is there.
-        within: How near.
-        machine: Where latency was measured.
-    """
-
-    task: str
-    teacher: tuple[str, ...]
-    techniques: tuple[str, ...]
-    teacher_accuracy: float | None
-    is_text: bool
-    planned: int
-    points: tuple[SweepPoint, ...]
-    sizes: tuple[SizeSummary, ...]
-    curves: tuple[CapacityCurve, ...]
-    pick: SizeSummary | None
-    within: float
-    machine: Machine
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 def run_sweep(
@@ -240,7 +205,7 @@ def _summed(
         teacher=request.teacher,
         techniques=request.technique,
         teacher_accuracy=taught,
-        is_text=points[0].perplexity is not None,
+        by_token=points[0].perplexity is not None,
         planned=planned,
         points=tuple(points),
         sizes=tuple(sizes),
@@ -265,7 +230,5 @@ def curves_of(points: Sequence[SweepPoint]) -> tuple[CapacityCurve, ...]:
 
 
 def _write(out: Path, asked: dict[str, Any], sweep: Sweep) -> None:
-    from fedstill_server.sweep.page import write_sweep_page
-
     write_sealed_json(out / RECORD_FILE, {"asked": asked, **sweep.to_json()})
     write_sweep_page(sweep, out / PAGE_FILE)

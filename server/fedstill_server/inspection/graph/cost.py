@@ -16,7 +16,7 @@ from onnx import helper
 from fedstill_server.inspection.graph.memory import peak_bytes, weight_bytes
 from fedstill_server.inspection.graph.observed import Turn, observe
 from fedstill_server.inspection.graph.operators import CONTROL, work_of
-from fedstill_server.inspection.graph.products import Node, Shape
+from fedstill_server.inspection.graph.products import Shape, ShapedNode
 from fedstill_server.inspection.graph.work import Work
 
 _TABLE_READERS = ("Gather", "GatherBlockQuantized")
@@ -125,11 +125,11 @@ def _works(turn: Turn, times: int = 1) -> Iterator[tuple[str, Work | None]]:
             yield from _works(body.turn, times * body.turns)
 
 
-def _shaped(node: onnx.NodeProto, values: Mapping[str, npt.NDArray[Any]]) -> Node:
+def _shaped(node: onnx.NodeProto, values: Mapping[str, npt.NDArray[Any]]) -> ShapedNode:
     def shape(name: str) -> Shape | None:
         return tuple(values[name].shape) if name in values else None
 
-    return Node(
+    return ShapedNode(
         operator=node.op_type,
         inputs=[shape(name) for name in node.input],
         outputs=[shape(name) for name in node.output],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from fedstill_server.inspection.graph.products import PRODUCTS, SOFTMAX, Node, attention_of
+from fedstill_server.inspection.graph.products import PRODUCTS, SOFTMAX, ShapedNode, attention_of
 from fedstill_server.inspection.graph.work import Work
 
 
@@ -59,7 +59,7 @@ CONTROL = frozenset({"If", "Loop", "Scan"})
 _STANDARD = ("", "ai.onnx", "com.microsoft")
 
 
-def work_of(node: Node, *, domain: str = "") -> Work | None:
+def work_of(node: ShapedNode, *, domain: str = "") -> Work | None:
     """What a node computes; None where its operator is not known."""
     name = node.operator
     if domain not in _STANDARD:

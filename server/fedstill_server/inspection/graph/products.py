@@ -19,7 +19,7 @@ SOFTMAX = 5  # a maximum, a difference, an exponential, a sum, a quotient
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class ShapedNode:
     """One node with the shapes of what it reads and makes; None where an optional one is left out."""
 
     operator: str
@@ -50,39 +50,39 @@ class Node:
         return math.prod(self.made)
 
 
-def _matrices(node: Node) -> Work:
+def _matrices(node: ShapedNode) -> Work:
     """MatMul and its kin: the last size of the left factor, for each value that is made."""
     left = node.read(0)
     inner = left[-2] if node.options.get("transA") else left[-1]
     return Work(multiply_adds=node.size * inner)
 
 
-def _gemm(node: Node) -> Work:
+def _gemm(node: ShapedNode) -> Work:
     scaled = sum(node.options.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
     left = node.read(0)
     inner = left[0] if node.options.get("transA") else left[1]
     return Work(multiply_adds=node.size * inner, other=node.size * (int(node.has(2)) + scaled))
 
 
-def _blocks(node: Node) -> Work:
+def _blocks(node: ShapedNode) -> Work:
     """MatMulNBits, whose codes count as the weights that they stand for."""
     return Work(multiply_adds=node.size * int(node.options["K"]), other=node.size * int(node.has(5)))
 
 
-def _convolution(weights: int, bias: int) -> Callable[[Node], Work]:
-    def work(node: Node) -> Work:
+def _convolution(weights: int, bias: int) -> Callable[[ShapedNode], Work]:
+    def work(node: ShapedNode) -> Work:
         of_a_value = math.prod(node.read(weights)[1:])
         return Work(multiply_adds=node.size * of_a_value, other=node.size * int(node.has(bias)))
 
     return work
 
 
-def _transposed_convolution(node: Node) -> Work:
+def _transposed_convolution(node: ShapedNode) -> Work:
     taken = math.prod(node.read(0))
     return Work(multiply_adds=taken * math.prod(node.read(1)[1:]), other=node.size * int(node.has(2)))
 
 
-def _einsum(node: Node) -> Work:
+def _einsum(node: ShapedNode) -> Work:
     """One for each combination of indices, and each factor beyond the first; a lone factor is summed."""
     equation = node.options["equation"].decode().replace(" ", "")
     terms = equation.partition("->")[0]
@@ -107,7 +107,7 @@ def _indices(term: str, rank: int) -> list[str]:
     return [*before, *(f"...{place}" for place in range(hidden, 0, -1)), *after]
 
 
-def _attention(node: Node) -> Work:
+def _attention(node: ShapedNode) -> Work:
     """ONNX's Attention, and MultiHeadAttention and GroupQueryAttention with keys of their own."""
     query, key = node.read(0), node.read(1)
     places = _places_attended(node, key)
@@ -117,18 +117,18 @@ def _attention(node: Node) -> Work:
     return Work(multiply_adds=places * (math.prod(query) + node.size), other=(SOFTMAX + 1) * scores)
 
 
-def _places_attended(node: Node, key: Shape) -> int:
+def _places_attended(node: ShapedNode, key: Shape) -> int:
     present = node.outputs[1] if len(node.outputs) > 1 else None
     if present is not None and len(present) == 4:  # keys from before are among them
         return present[2]
     return key[2] if len(key) == 4 else key[1]
 
 
-def _heads(node: Node) -> int:
+def _heads(node: ShapedNode) -> int:
     return int(node.options.get("q_num_heads") or node.options["num_heads"])
 
 
-def _packed_attention(node: Node) -> Work:
+def _packed_attention(node: ShapedNode) -> Work:
     """com.microsoft's Attention: x [b, s, d] times the weights [d, queries, keys and values] first."""
     x, weights = node.read(0), node.read(1)
     projected = math.prod(x) * weights[1]
@@ -146,7 +146,7 @@ def _packed_attention(node: Node) -> Work:
 _CELLS = {"RNN": (1, 0), "GRU": (3, 5), "LSTM": (4, 5)}  # gates, and products and sums behind them
 
 
-def _recurrent(node: Node) -> Work:
+def _recurrent(node: ShapedNode) -> Work:
     """All weights of words and state in each place; biases, gates, and what the gates do to the state."""
     x, words, state = node.read(0), node.read(1), node.read(2)
     rows = x[0] * x[1]  # places times examples, whichever comes first
@@ -156,7 +156,7 @@ def _recurrent(node: Node) -> Work:
     return Work(multiply_adds=rows * (math.prod(words) + math.prod(state)), other=rows * directions * beside)
 
 
-PRODUCTS: dict[str, Callable[[Node], Work]] = {
+PRODUCTS: dict[str, Callable[[ShapedNode], Work]] = {
     "MatMul": _matrices,
     "FusedMatMul": _matrices,
     "MatMulInteger": _matrices,
@@ -181,6 +181,6 @@ PRODUCTS: dict[str, Callable[[Node], Work]] = {
 """By operator; Attention is two of one name, told apart by their domain."""
 
 
-def attention_of(domain: str) -> Callable[[Node], Work]:
+def attention_of(domain: str) -> Callable[[ShapedNode], Work]:
     """The rule of an operator called Attention."""
     return _packed_attention if domain == "com.microsoft" else _attention

@@ -76,7 +76,7 @@ class TextJudge:
             scaled=scaled,
             scaling_examples=fitted,
             first=asked.first,
-            text=text_figures(
+            next_tokens=text_figures(
                 asked, self.slices, rows=self.examples, of_rows=self.of_rows, words=self._words
             ),
         )

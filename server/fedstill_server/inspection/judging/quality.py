@@ -25,7 +25,7 @@ class Quality:
         scaled: The same after temperature scaling; None without examples to fit it on.
         scaling_examples: How many those were; of text, tokens.
         first: Its first choices [n], of examples or of tokens; of vectors, the nearest other examples.
-        text: Of next tokens; None of others.
+        next_tokens: Of a student of text; None of others.
         vectors: Vectors [n, width] of unit length; None of others.
     """
 
@@ -34,7 +34,7 @@ class Quality:
     scaled: Calibration | None
     scaling_examples: int
     first: IntArray
-    text: TextFigures | None = None
+    next_tokens: TextFigures | None = None
     vectors: FloatArray | None = None
 
 

@@ -130,7 +130,7 @@ class _TextOf:
             self._text = WordList.from_json(task.files.vocabulary).decode
 
     @property
-    def is_text(self) -> bool:
+    def by_token(self) -> bool:
         return self._text is not None
 
     def described(self, row: int, place: int) -> str:
@@ -156,7 +156,7 @@ def _slices(
         slices |= judge.slices
         slices |= quarters("place in the row", found.place)
     else:
-        if text.is_text:
+        if text.by_token:
             slices |= quarters("length", text.lengths()[found.row])
         elif task.form.amounts:
             slices |= quarters("brightness", judge.x.reshape(len(judge.x), -1).mean(axis=1)[found.row])

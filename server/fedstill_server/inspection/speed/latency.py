@@ -15,7 +15,7 @@ _WARM_UP, _FEWEST, _MOST = 5, 10, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency:
+class MeasuredLatency:
     """Microseconds of single answers.
 
     Attributes:
@@ -37,7 +37,7 @@ class Latency:
     jitter_us: float
 
 
-def latency_of(run: Run, *, seconds: float, busy_processes: int = 0) -> Latency:
+def latency_of(run: Run, *, seconds: float, busy_processes: int = 0) -> MeasuredLatency:
     """Time single answers for about so long; a few are answered before the clock counts, and ten at least.
 
     Args:
@@ -58,12 +58,12 @@ def latency_of(run: Run, *, seconds: float, busy_processes: int = 0) -> Latency:
     return latency_of_times(times, busy_processes=busy_processes)
 
 
-def latency_of_times(times: Sequence[float], *, busy_processes: int = 0) -> Latency:
+def latency_of_times(times: Sequence[float], *, busy_processes: int = 0) -> MeasuredLatency:
     """What seconds of single answers, in their order, come to."""
     micro = 1e6 * np.asarray(times, np.float64)
     p50, p95, p99 = np.quantile(micro, (0.5, 0.95, 0.99), method="higher")
     steps = np.abs(np.diff(micro))
-    return Latency(
+    return MeasuredLatency(
         answers=len(micro),
         busy_processes=busy_processes,
         p50_us=float(p50),
