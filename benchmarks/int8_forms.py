@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.arrays import Parameters
 from fedstill_server.data.digits import CLASSES, digits_examples
-from fedstill_server.distill.measuring import open_graph
 from fedstill_server.distill.quantization import WeightCodes, dynamic_int8, static_int8
 from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.opened import open_graph
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.training.fitting import FitPlan, fit

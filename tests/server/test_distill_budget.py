@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.measuring import Cost, cost_of, open_graph, pareto
+from fedstill_server.distill.measuring import Cost, cost_of, pareto
 from fedstill_server.distill.quantization import eight_bit_forms
 from fedstill_server.distill.recipes.budget import BudgetSearch
 from fedstill_server.distill.stage_runner import StageRunner
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.export.opened import open_graph
 from fedstill_server.export.student import export_student
 from fedstill_server.training.networks import parameters_of
 

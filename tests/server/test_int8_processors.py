@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from fedstill_proto.arrays import Parameters
-from fedstill_server.distill.measuring import open_graph
 from fedstill_server.distill.quantization import dynamic_int8, eight_bit_forms, static_int8
 from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.opened import open_graph
 from fedstill_server.export.streaming import export_step
 from fedstill_server.export.student import export_student
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, initial_parameters

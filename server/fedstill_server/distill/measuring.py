@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_server.data.examples import Examples
+from fedstill_server.export.opened import open_graph
 
 _WARM_UP = 20
 _ANSWERS = 300
@@ -22,14 +22,6 @@ class Cost:
 
     size_bytes: int
     latency_us: float
-
-
-def open_graph(graph: bytes) -> ort.InferenceSession:
-    """A session with one thread, as on a device."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def cost_of(graph: bytes, x: FloatArray) -> Cost:

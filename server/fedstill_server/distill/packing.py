@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage, save_package
 
@@ -15,6 +14,7 @@ from fedstill_server.data.forms import Labels
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.opened import logits_of_graph
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package, with_frozen_apart
@@ -41,8 +41,7 @@ def pack_student(
     manifest, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     manifest = replace(manifest, input_rule=task.input_rule, class_names=task.class_names)
     x = task.test.x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // (task.classes * task.places)))]
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    difference = float(np.abs(session.run(["logits"], {"x": x})[0] - logits_of(network, x)).max())
+    difference = float(np.abs(logits_of_graph(graph, x) - logits_of(network, x)).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise DistillError(
             f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g}, more than "

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.manifest import WORD_INPUT, GraphPort, Streaming
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
+from fedstill_server.export.opened import open_graph
 from fedstill_server.export.student import (
     captured_with_weights,
     check_weights_stay_weights,
@@ -166,10 +166,7 @@ def _check_answers(
     """Refuse a graph that does not predict, word by word or in two blocks, what the student predicts for all
     of them together.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of weights that may be replaced
-    opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    opened = open_graph(graph)
     words = np.arange(_WORDS_COMPARED) % classes
     given = {name: value.numpy() for name, value in state.items()}
     answered: list[Any] = []

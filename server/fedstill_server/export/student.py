@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from fedstill_proto.arrays import Parameters, ParameterSpec
 from fedstill_proto.messages import Optimizer
@@ -27,6 +26,7 @@ from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
+from fedstill_server.export.opened import open_graph
 from fedstill_server.export.randomness import Randomness
 from fedstill_server.export.structure import structure_of
 from fedstill_server.export.substitutes import Substitutes, attention, substituted
@@ -350,10 +350,7 @@ def _check_any_batch(graph: onnx.GraphProto) -> None:
 
 def _check_answers(student: nn.Module, graph: bytes, examples: torch.Tensor) -> None:
     """Refuses a graph with constants that torch.onnx made of the weights that it was captured with."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of weights that may be replaced
-    opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    opened = open_graph(graph)
     answered = opened.run(["logits"], {"x": examples.numpy()})[0]
     with torch.no_grad():
         expected = student(examples).numpy()

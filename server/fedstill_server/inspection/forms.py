@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage
 
 from fedstill_server.distill.quantization import dynamic_int8, static_int8
+from fedstill_server.export.opened import open_graph
 from fedstill_server.inspection.corruption import Answer
 from fedstill_server.inspection.options import DYNAMIC, FLOAT32, INT8, STATIC
 
@@ -58,17 +58,9 @@ def forms_of(package: StudentPackage, wanted: Collection[str], calibration: Floa
     return forms
 
 
-def opened(graph: bytes, *, threads: int = 1) -> ort.InferenceSession:
-    """A session of so many threads, as a device has it."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
 def answering(graph: bytes, *, threads: int = 1) -> Answer:
     """What answers examples [n, *input_shape] with logits [n, ...]."""
-    session = opened(graph, threads=threads)
+    session = open_graph(graph, threads=threads)
 
     def answer(x: FloatArray) -> FloatArray:
         if len(x) <= _ROWS_AT_ONCE:

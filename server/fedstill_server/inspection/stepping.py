@@ -13,7 +13,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.manifest import WORD_INPUT, Streaming
 
-from fedstill_server.inspection.forms import opened
+from fedstill_server.export.opened import open_graph
 from fedstill_server.inspection.graph.cost import GraphCost, cost_of_graph
 from fedstill_server.inspection.measuring import processes_of
 from fedstill_server.inspection.options import FLOAT32, INT8, InspectOptions
@@ -52,7 +52,7 @@ class TokenSteps:
     """A graph of a step that is asked about a text over and over, with the state of its own answers."""
 
     def __init__(self, graph: bytes, streaming: Streaming, tokens: npt.NDArray[Any], *, threads: int) -> None:
-        self._session = opened(graph, threads=threads)
+        self._session = open_graph(graph, threads=threads)
         self._streaming, self._tokens = streaming, tokens.reshape(-1)
         self._length = streaming.places or len(self._tokens)
         self.state = self.start()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray, Parameters, parameter_specs
 from fedstill_proto.package.artifact import INFERENCE_FILE, INT8_FILE, StudentPackage, TrainingArtifact
 
@@ -17,6 +16,7 @@ from fedstill_server.data.forms import Labels
 from fedstill_server.export.apart import constants_apart
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.opened import logits_of_graph
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.methods.artifact_options import artifact_options
@@ -127,7 +127,7 @@ def package_of(
             manifest=replace(student, quantized=eight_bit.quantized),
             int8_graph=eight_bit.graph,
         )
-        same = _logits(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
+        same = logits_of_graph(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
         measured["top1_agreement_int8"] = float(same.mean())
     if options.form.labels is Labels.EACH_PLACE and not artifact.frozen:
         answering = as_text_package(answering)
@@ -222,7 +222,7 @@ def _checked_answers(
     """The graph's logits [n, ..., classes]; raises PublishError unless they are torch's."""
     student = build_student(options.family, options.input_shape, options.classes, target=options.target)
     expected = logits_of(load_parameters(student, parameters), x)
-    answered = _logits(graph, x)
+    answered = logits_of_graph(graph, x)
     difference = float(np.abs(answered - expected).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise PublishError(
@@ -230,9 +230,3 @@ def _checked_answers(
             f"set, more than {LARGEST_DIFFERENCE:g}; the package is not published."
         )
     return answered
-
-
-def _logits(graph: bytes, x: FloatArray) -> FloatArray:
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits: FloatArray = session.run(["logits"], {"x": x})[0]
-    return logits

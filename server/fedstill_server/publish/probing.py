@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
@@ -28,6 +27,7 @@ from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.lexicon import Lexicon
 from fedstill_proto.text.vocabulary import CONTINUES, START, WordList
 
+from fedstill_server.export.opened import logits_of_graph, open_graph
 from fedstill_server.publish.constraints import constraints_of
 from fedstill_server.publish.errors import PublishError
 
@@ -85,7 +85,7 @@ def _leak(package: StudentPackage, constraints: Constraints, graph: bytes, x: Fl
     if not constraints.all_classes or manifest.target.is_regression or not len(x):
         return ""
     numbers = _numbers(package, constraints)
-    return _class_leak(manifest.target.kind, numbers, _logits(graph, x[:ROWS]))
+    return _class_leak(manifest.target.kind, numbers, logits_of_graph(graph, x[:ROWS]))
 
 
 def _numbers(package: StudentPackage, constraints: Constraints, *, strict: bool = False) -> frozenset[int]:
@@ -164,7 +164,7 @@ def _word_leak(package: StudentPackage, constraints: Constraints, graph: bytes, 
     contexts = [context for context in _contexts(constraints, texts, x) if context]
     if len(contexts) > MOST_CONTEXTS:
         contexts = random.Random(_SEED).sample(contexts, MOST_CONTEXTS)
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = open_graph(graph)
     (places,) = package.manifest.input_shape
     for context in contexts:
         row = context[-places:]
@@ -219,9 +219,3 @@ def _likeliest(values: npt.NDArray[np.floating[Any]]) -> list[int]:
     """The places of the SHOWN largest finite values."""
     kept = np.argsort(-values, kind="stable")[:SHOWN]
     return [int(number) for number in kept if np.isfinite(values[number]) and values[number] != 0]
-
-
-def _logits(graph: bytes, x: FloatArray) -> FloatArray:
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits: FloatArray = session.run(["logits"], {"x": x})[0]
-    return logits
