@@ -45,7 +45,7 @@ def fleet_of_tables(
     dealing: Dealing,
     *,
     whole: bool = False,
-    rows: Callable[[Table], GivenExamples] | None = None,
+    examples_of: Callable[[Table], GivenExamples] | None = None,
 ) -> GivenFleet:
     """The fleet of tables by name, of which "public" and "test" are everyone's.
 
@@ -55,7 +55,7 @@ def fleet_of_tables(
         reading: How they are read.
         dealing: How rows are dealt out that no device is named for.
         whole: Whether the one table is everybody's.
-        rows: What makes examples of a table, where its columns do not.
+        examples_of: What makes examples of a table, where its columns do not.
 
     Raises:
         FedstillError: Naming the file, and the row or column that does not fit.
@@ -89,25 +89,25 @@ def fleet_of_tables(
             private[device] = table.part(kept.tolist())
             public.append(table.part(cut.tolist()))
     columns = None
-    if rows is None:
+    if examples_of is None:
         shown = joined(public or list(private.values()))
         columns = columns_of(shown, label=reading.label_column, missing=reading.missing)
-        rows = partial(given_table, columns=columns)
+        examples_of = partial(given_table, columns=columns)
     given = GivenFleet(
         name=name,
         description=f"{name}: {dealing.described(len(private), whole=whole and not reading.device_column)}",
         parts=(),
         devices=None,
-        public=rows(joined(public)) if public else None,
-        test=rows(joined(test)) if test else None,
+        public=examples_of(joined(public)) if public else None,
+        test=examples_of(joined(test)) if test else None,
         columns=columns,
     )
     if whole and not reading.device_column:
         (pool,) = private.values()
-        return fleet_of_pool(rows(pool), given, dealing)
+        return fleet_of_pool(examples_of(pool), given, dealing)
     dealing.refuse(name, devices=len(private))
     devices = [
-        GivenDevice(name=device, train=rows(table), family=families.get(device, ""))
+        GivenDevice(name=device, train=examples_of(table), family=families.get(device, ""))
         for device, table in private.items()
     ]
     return fleet_of_devices(devices, given, dealing)

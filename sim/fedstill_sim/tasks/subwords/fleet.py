@@ -60,7 +60,7 @@ def load_text_fleet(path: Path, wanted: DataRequest, *, public_share: float) -> 
     )
     if PUBLIC not in tables and not dealing.public_share:
         dealing = replace(dealing, public_share=public_share)
-    given = fleet_of_tables(path.name, tables, reading, dealing, whole=whole, rows=rows)
+    given = fleet_of_tables(path.name, tables, reading, dealing, whole=whole, examples_of=rows)
     data = fleet_of(given, families=wanted.families, normalize="none", channels="first")
     return replace(data, files=tokenizer_files(read, places=places, answer=CLASSES))
 
