@@ -164,7 +164,8 @@ def _of_texts(
 ) -> Distilled:
     """The same of texts."""
     from fedstill_server.distill.run import distil_task
-    from fedstill_server.distill.subword_request import SUBWORD_PLAN, open_subwords
+    from fedstill_server.distill.subword_plan import SUBWORD_PLAN
+    from fedstill_server.distill.subword_request import open_subwords
     from fedstill_server.distill.text_tables import text_files
 
     given = teacher if isinstance(teacher, list | tuple) else () if teacher is None else (teacher,)

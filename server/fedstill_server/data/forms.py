@@ -71,7 +71,7 @@ class WordsForm(ExampleForm):
     labels = Labels.EACH_PLACE
     input_type = "int64"
     amounts = False
-    tables = ("embedding.weight",)
+    tables: ClassVar[tuple[str, ...]] = ("embedding.weight",)
     stacks = False
 
     def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
@@ -120,13 +120,14 @@ class SubwordsForm(ExampleForm):
 
     def random(self, shape: Any, *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
         # Few different ones, so that they meet.
-        return random.integers(0, min(self.size, 200), shape).astype(np.float32)
+        numbers: npt.NDArray[Any] = random.integers(0, min(self.size, 200), shape).astype(np.float32)
+        return numbers
 
 
 class NextSubwordsForm(WordsForm):
     """A row of sub-words, int64, each labelled with the one that comes next; every step sees them all."""
 
-    tables = ()
+    tables: ClassVar[tuple[str, ...]] = ()
 
 
 AMOUNTS, WORDS, NGRAMS = ExampleForm(), WordsForm(), NgramsForm()

@@ -75,7 +75,10 @@ def next_subwords(
     return NextSubwordDistillTask(
         name=parts.name,
         classes=size,
-        **rows,
+        public=rows["public"],
+        private=rows["private"],
+        validation=rows["validation"],
+        test=rows["test"],
         teaching=rows["public"],
         files=files,
         tokenizer=tokenizer,

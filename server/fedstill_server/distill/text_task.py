@@ -83,7 +83,14 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Te
     rows = parts.rows(lambda texts: text_examples(texts, listed, places=places))
     files = PackageFiles(vocabulary=listed.to_json())
     return TextDistillTask(
-        name=parts.name, classes=len(listed.entries), **rows, teaching=rows["public"], files=files
+        name=parts.name,
+        classes=len(listed.entries),
+        public=rows["public"],
+        private=rows["private"],
+        validation=rows["validation"],
+        test=rows["test"],
+        teaching=rows["public"],
+        files=files,
     )
 
 

@@ -47,4 +47,4 @@ def _relation(left: Tensor, right: Tensor, heads: int, mask: Tensor | None) -> T
 
 def _by_head(vectors: Tensor, heads: int) -> Tensor:
     """[batch, S, width] -> [batch, heads, S, width / heads]."""
-    return vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return vectors.reshape(*vectors.shape[:-1], heads, -1).transpose(1, 2)
