@@ -69,7 +69,7 @@ def next_subwords(
     """
     texts = SubwordTexts(tokenizer.content, pad=tokenizer.pad, size=size)
     parts = read_parts(name)
-    rows = parts.rows(lambda part: _rows(part, texts, places=places))
+    rows = parts.rows(lambda part: _rows(part, texts, places=places), least=f"{places + 1} sub-words")
     packaged, subwords = tokenizer.packaged(places=places, size=size, answer=NEXT_TOKEN)
     files = PackageFiles(tokenizer=packaged, subwords=subwords)
     return NextSubwordDistillTask(

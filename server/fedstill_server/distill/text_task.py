@@ -80,7 +80,7 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Te
     """
     parts = read_parts(name)
     listed = _word_list(vocabulary, parts.public, words)
-    rows = parts.rows(lambda texts: text_examples(texts, listed, places=places))
+    rows = parts.rows(lambda texts: text_examples(texts, listed, places=places), least=f"{places + 1} words")
     files = PackageFiles(vocabulary=listed.to_json())
     return TextDistillTask(
         name=parts.name,
@@ -109,12 +109,22 @@ class TaskTexts:
         """The task's."""
         return Path(self.where).resolve().stem
 
-    def rows(self, rows_of: Callable[[Sequence[str]], Examples]) -> dict[str, Examples]:
-        """The rows of each part by its name; raises DistillError where there are none to learn or to test."""
+    def rows(self, rows_of: Callable[[Sequence[str]], Examples], *, least: str) -> dict[str, Examples]:
+        """The rows of each part by its name.
+
+        Args:
+            rows_of: Makes rows of texts.
+            least: What a row takes, for the error.
+
+        Raises:
+            DistillError: There are none to learn or to test.
+        """
         made = {part: rows_of(getattr(self, part)) for part in ("public", "test", "validation", "private")}
         for part in ("public", "test"):
             if not len(made[part]):
-                raise DistillError(f"task: {self.where}: its {part} text is shorter than a row")
+                raise DistillError(
+                    f"task: {self.where}: its {part} text has fewer than {least}, which a row takes"
+                )
         return made
 
 
