@@ -124,7 +124,7 @@ class TestAnswers:
             (np.zeros((2, 5)), r"x: has shape \[2, 5\]; the student 'mlp-small' takes \[n, 6\]"),
             (np.float32(1), r"x: has shape \[\]"),
             (np.full((3, 6), np.inf), "x: row 0 holds a value that is not a finite"),
-            (np.array([["a"] * 6]), "x: is of type <U1"),
+            (np.array([["a"] * 6]), "x: are texts; the installed student reads no sub-words"),
             (np.zeros((4097, 6)), "x: 4097 examples; send 4096 at most"),
         ],
     )

@@ -97,9 +97,8 @@ class WordStream:
         self, opened: ort.InferenceSession, words: Sequence[int], state: State
     ) -> tuple[FloatArray, State]:
         if not 0 <= min(words) <= max(words) < self.manifest.classes:
-            raise PredictionError(
-                f"words {list(words)[:9]}: not all among {self.manifest.classes} known ones."
-            )
+            wrong = next(word for word in words if not 0 <= word < self.manifest.classes)
+            raise PredictionError(f"word {wrong} is not among the {self.manifest.classes} that it knows.")
         given = {WORD_INPUT: np.array(words, np.int64), **state}
         logits, *after = limited(lambda options: opened.run(None, given, options))
         return logits, dict(zip(state, after, strict=True))
