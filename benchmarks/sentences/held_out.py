@@ -86,15 +86,7 @@ def documentation_pairs(count: int, *, seed: int) -> HeldOutPairs:
             first += [summary, summary]
             second += [paragraph, other]
             truth += [1.0, 0.0]
-    group = np.arange(len(first)) // 2
-    return HeldOutPairs(
-        name="documentation",
-        measure="AUC",
-        first=tuple(first),
-        second=tuple(second),
-        truth=np.array(truth),
-        group=group,
-    )
+    return _by_twos("documentation", first, second, truth)
 
 
 def _tells(parts: list[str]) -> bool:
@@ -116,12 +108,16 @@ def home_pairs(count: int, *, seed: int) -> HeldOutPairs:
             templates.say(intents[other], home, random),
         ]
         truth += [1.0, 0.0]
-    group = np.arange(len(first)) // 2
+    return _by_twos("homes", first, second, truth)
+
+
+def _by_twos(name: str, first: list[str], second: list[str], truth: list[float]) -> HeldOutPairs:
+    """Pairs that are judged by AUC, of which every two share their first text, and are drawn together."""
     return HeldOutPairs(
-        name="homes",
+        name=name,
         measure="AUC",
         first=tuple(first),
         second=tuple(second),
         truth=np.array(truth),
-        group=group,
+        group=np.arange(len(first)) // 2,
     )

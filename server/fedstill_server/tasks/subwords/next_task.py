@@ -7,6 +7,7 @@ likeliest sub-words and 16 draws of all others (fedstill_proto.soft_labels.drawn
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -122,16 +123,7 @@ class NextTokenTask(Task):
     def made_with(self, read: FleetTokenizer) -> tuple[NextTokenTask, bytes]:
         """The task with the options that follow from a tokenizer, and tokenizer.json of packages."""
         content, subwords = read.packaged(places=self.places, answer=NEXT_TOKEN)
-        task = type(self)(
-            places=self.places,
-            public_rows=self.public_rows,
-            kept=self.kept,
-            hard_weight=self.hard_weight,
-            tokenizer=self.tokenizer,
-            pad=subwords.pad,
-            size=subwords.size,
-            library=subwords.library,
-        )
+        task = replace(self, pad=subwords.pad, size=subwords.size, library=subwords.library)
         return task, content
 
     def package_files(

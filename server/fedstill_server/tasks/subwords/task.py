@@ -8,6 +8,7 @@ its owner's texts, and no text ever leaves it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,13 +128,7 @@ class TextClassTask(Task):
     def made_with(self, read: FleetTokenizer, *, places: int) -> tuple[TextClassTask, bytes]:
         """The task with the options that follow from a tokenizer, and tokenizer.json of packages."""
         content, subwords = read.packaged(places=places, answer=CLASSES)
-        task = type(self)(
-            places=places,
-            tokenizer=self.tokenizer,
-            pad=subwords.pad,
-            size=subwords.size,
-            library=subwords.library,
-        )
+        task = replace(self, places=places, pad=subwords.pad, size=subwords.size, library=subwords.library)
         return task, content
 
     def package_files(
